@@ -1,0 +1,20 @@
+"""Reading, writing and checking the files that Lacuna's stages and models exchange.
+
+A model author needs two names, both here::
+
+    from lacuna_contract import NotApplicable, model
+"""
+
+from lacuna_contract.errors import ContractError, NotApplicable
+
+__version__ = "0.1.0"
+__all__ = ["ContractError", "NotApplicable", "model"]
+
+
+def __getattr__(name: str):
+    # The harness pulls in numpy and h5py; the supervisor, which imports this package too, must not.
+    if name == "model":
+        from lacuna_contract.harness import model
+
+        return model
+    raise AttributeError(f"module 'lacuna_contract' has no attribute '{name}'")

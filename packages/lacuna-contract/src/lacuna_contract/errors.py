@@ -1,0 +1,25 @@
+"""The errors that cross a boundary, and how they are worded."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ContractError(ValueError):
+    """A file, a name or a value breaks the contract. The message is meant for a person."""
+
+
+class NotApplicable(Exception):
+    """Raised by a model that cannot serve an input. The reason ends up in the run's record."""
+
+
+def suggest(word: object, known: Iterable[str], what: str) -> str:
+    """One sentence for an unknown name: what it was, the likely meaning, and what there is.
+
+    >>> suggest("mes", ["mse", "mae"], "metric")
+    "unknown metric 'mes'. Did you mean 'mse'? There are: mae, mse"
+    """
+    names = sorted(map(str, known))
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    there = f"There are: {', '.join(names)}" if names else "There are none."
+    return f"unknown {what} '{word}'.{hint} {there}"
