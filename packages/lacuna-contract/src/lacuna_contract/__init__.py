@@ -12,9 +12,9 @@ __all__ = ["ContractError", "NotApplicable", "model"]
 
 
 def __getattr__(name: str):
-    # The harness pulls in numpy and h5py; the supervisor, which imports this package too, must not.
+    # It pulls in numpy and scipy; the supervisor, which imports this package too, must not.
     if name == "model":
-        from lacuna_contract.harness import model
+        from lacuna_contract.authoring import model
 
         return model
     raise AttributeError(f"module 'lacuna_contract' has no attribute '{name}'")

@@ -57,7 +57,7 @@ def _axis(file: h5py.File, axis: str) -> dict[str, Any]:
 
 
 def describe(path: str | Path, with_content: bool = True) -> dict[str, Any]:
-    """The descriptor of an h5ad file (schema `descriptor`). A file that is none: `ContractError`."""
+    """The descriptor of an h5ad file (schema `descriptor`); `ContractError` if it is none."""
     with open_h5ad(path) as file:
         x = _slot(node(file, "X"))
         found = {
@@ -78,7 +78,9 @@ def describe(path: str | Path, with_content: bool = True) -> dict[str, Any]:
             found["content"] = content(Matrix(file["X"]))
     for axis, length in (("obs", x["shape"][0]), ("var", x["shape"][1])):
         if found[axis]["n"] != length:
-            raise ContractError(f"{path}: {found[axis]['n']} names in {axis}, but X is {x['shape']}")
+            raise ContractError(
+                f"{path}: {found[axis]['n']} names in {axis}, but X is {x['shape']}"
+            )
     return found
 
 

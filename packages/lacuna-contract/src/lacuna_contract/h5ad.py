@@ -31,11 +31,11 @@ def open_h5ad(path: str | Path) -> h5py.File:
 
 
 def node(file: h5py.File, name: str) -> h5py.Group | h5py.Dataset:
-    """A node of the file by its path, e.g. ``layers/counts``; a `ContractError` names what there is."""
+    """A node of the file by its path, such as ``layers/counts``; the error says what there is."""
     if name in file:
         return file[name]
     folder, _, leaf = name.rpartition("/")
-    parent = file[folder] if folder in file else file
+    parent = file.get(folder, file)
     raise ContractError(f"{file.filename}: {suggest(leaf, parent, f'slot of /{folder}')}")
 
 
@@ -66,9 +66,9 @@ def read_column(file: h5py.File, axis: str, name: str) -> np.ndarray | list[str]
     data = node(file, f"{axis}/{name}")
     if isinstance(data, h5py.Dataset) and not h5py.check_string_dtype(data.dtype):
         return data[:]
-    if isinstance(data, h5py.Group) and "values" in data:
-        if not h5py.check_string_dtype(data["values"].dtype):
-            return data["values"][:]
+    nullable = isinstance(data, h5py.Group) and "values" in data
+    if nullable and not h5py.check_string_dtype(data["values"].dtype):
+        return data["values"][:]
     return read_strings(data)
 
 
@@ -138,8 +138,10 @@ class Matrix:
             return np.concatenate(parts)[back]
         return sparse.vstack(parts, format="csr")[back]
 
-    def chunks(self, rows: int | None = None) -> Iterator[tuple[int, sparse.csr_matrix | np.ndarray]]:
-        """(first row, rows) over the whole matrix; by default about two million entries at a time."""
+    def chunks(
+        self, rows: int | None = None
+    ) -> Iterator[tuple[int, sparse.csr_matrix | np.ndarray]]:
+        """(first row, rows) over the matrix; by default about two million entries at a time."""
         per_row = max(1, self.stored // max(1, self.shape[0]))
         step = rows or max(1, 2_000_000 // per_row)
         for start in range(0, self.shape[0], step):
@@ -229,7 +231,9 @@ class DenseSlot:
     def append(self, rows: np.ndarray) -> None:
         """Add rows."""
         if rows.ndim != 2 or rows.shape[1] != self._data.shape[1]:
-            raise ContractError(f"rows have shape {rows.shape}, expected (n, {self._data.shape[1]})")
+            raise ContractError(
+                f"rows have shape {rows.shape}, expected (n, {self._data.shape[1]})"
+            )
         self._data[self._row : self._row + len(rows)] = rows
         self._row += len(rows)
 
@@ -283,12 +287,14 @@ class H5adWriter:
         """Add a column of numbers or strings to "obs" or "var"."""
         expected = self.shape[0 if axis == "obs" else 1]
         if len(values) != expected:
-            raise ContractError(f"column {axis}/{name} has {len(values)} values, expected {expected}")
+            raise ContractError(
+                f"column {axis}/{name} has {len(values)} values, expected {expected}"
+            )
         self._array(self._file[axis], name, values)
         self._columns[axis].append(name)
 
     def csr(self, name: str, dtype: Any, columns: int | None = None, compression=None) -> CsrSlot:
-        """Begin a CSR matrix at `name`, e.g. "X" or "obsm/X_atac" (which has `columns` of its own)."""
+        """Begin a CSR matrix at `name`: "X", or e.g. "obsm/X_atac" with `columns` of its own."""
         width = self.shape[1] if columns is None else columns
         self._slots[name] = CsrSlot(self._file.create_group(name), width, dtype, compression)
         return self._slots[name]
@@ -328,7 +334,9 @@ class H5adWriter:
                             f"{self.path}: {name} has {rows} rows, expected {self.shape[0]} cells"
                         )
                 for axis, columns in self._columns.items():
-                    order = np.array(columns, dtype=object) if columns else np.array([], dtype=float)
+                    order = (
+                        np.array(columns, dtype=object) if columns else np.array([], dtype=float)
+                    )
                     dtype = TEXT if columns else None
                     self._file[axis].attrs.create("column-order", order, dtype=dtype)
             self._file.close()

@@ -65,7 +65,9 @@ def _message(error: jsonschema.ValidationError) -> str:
 def errors(instance: Any, name: str) -> list[str]:
     """Every way in which `instance` breaks schema `name`, each with its JSON path."""
     found = sorted(_validator(name).iter_errors(instance), key=lambda e: list(map(str, e.path)))
-    return [f"{e.json_path.removeprefix('$').lstrip('.') or 'top level'}: {_message(e)}" for e in found]
+    return [
+        f"{e.json_path.removeprefix('$').lstrip('.') or 'top level'}: {_message(e)}" for e in found
+    ]
 
 
 def validate(instance: Any, name: str, where: str | Path = "") -> None:

@@ -16,7 +16,7 @@ def scale(visible_total: np.ndarray) -> np.ndarray:
 
 
 def to_lognorm(counts: np.ndarray, visible_total: np.ndarray) -> np.ndarray:
-    """Counts to lognorm. `visible_total` broadcasts against `counts`: (n,) entry-wise, (cells, 1)."""
+    """Counts to lognorm. `visible_total` broadcasts against `counts`, e.g. (cells, 1)."""
     return np.log1p(counts * scale(visible_total))
 
 

@@ -1,0 +1,269 @@
+"""Run a model's command, and leave a record of what became of it, whatever becomes of it.
+
+This is what a model's container executes. Standard library only, so that it works in any image that
+has a Python. The record is ``status.json``; a prediction is judged later, by the evaluation.
+
+``.limits.json`` in the working directory may hold ``attempt``, ``max_attempts``, ``cpus`` and
+``memory_bytes``: the circumstances of the attempt, which are no part of what is being run.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+OUT_OF_MEMORY = 137  # what a shell reports for SIGKILL, and what the pipeline retries
+HEAD = TAIL = 1 << 20
+STDERR_TAIL = 4000
+POLL = 0.1
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+MEMORY_WORDS = ("MemoryError", "out of memory", "OutOfMemoryError", "bad_alloc", "cannot allocate")
+
+
+class Relay(threading.Thread):
+    """Pass on the first and the last megabyte of a stream, however much a model prints."""
+
+    def __init__(self, source: IO[bytes], sink: IO[bytes]):
+        super().__init__(daemon=True)
+        self._source, self._sink = source, sink
+        self._passed = self._dropped = 0
+        self._tail = bytearray()
+
+    def run(self) -> None:
+        while block := os.read(self._source.fileno(), 1 << 16):
+            now = block[: max(0, HEAD - self._passed)]
+            self._sink.write(now)
+            self._sink.flush()
+            self._passed += len(now)
+            self._tail += block
+            if len(self._tail) > 2 * TAIL:
+                self._dropped += len(self._tail) - TAIL
+                del self._tail[:-TAIL]
+        unseen = self._dropped + len(self._tail) - self._passed
+        if unseen > 0:
+            kept = bytes(self._tail[-min(unseen, TAIL) :])
+            if unseen > len(kept):
+                self._sink.write(b"\n[... %d bytes left out ...]\n" % (unseen - len(kept)))
+            self._sink.write(kept)
+            self._sink.flush()
+
+    def text(self, count: int) -> str:
+        """The last `count` characters, control characters removed."""
+        text = bytes(self._tail[-4 * count :]).decode(errors="replace")
+        return "".join(c for c in text if c.isprintable() or c in "\n\t")[-count:]
+
+
+def sha256(path: str | Path) -> str:
+    """Hex digest of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def members(session: int) -> Iterator[tuple[int, int]]:
+    """(process id, resident bytes) of every process of a session; none where there is no /proc."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:  # the process ended between the listing and the reading
+            continue
+        if int(fields[3]) == session:
+            yield int(entry.parent.name), int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def kernel_kills() -> int:
+    """How often the kernel killed a process of this container for its memory limit."""
+    for path, key in (
+        ("/sys/fs/cgroup/memory.events", "oom_kill"),
+        ("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill"),
+    ):
+        try:
+            pairs = dict(line.split() for line in Path(path).read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        return int(pairs.get(key, 0))
+    return 0
+
+
+def resolve(entry: list[str]) -> list[str]:
+    """The entry with names of files in the model's folder replaced by their paths."""
+    folder = Path(os.environ.get("LACUNA_MODEL_DIR", "."))
+    return [str(folder / word) if (folder / word).is_file() else word for word in entry]
+
+
+def run(command: list[str], timeout: float, limits: dict) -> dict:
+    """Run `command` and say what happened, as the fields of ``status.json``.
+
+    Parameters
+    ----------
+    command
+        The model's command line.
+    timeout
+        Seconds after which the model is stopped.
+    limits
+        What ``.limits.json`` held.
+    """
+    env = dict(os.environ)
+    if cpus := limits.get("cpus"):
+        env.update(dict.fromkeys(THREADS, str(cpus)), LACUNA_CPUS=str(cpus))
+    memory_limit = limits.get("memory_bytes")
+    before, start, peak, killed = kernel_kills(), time.monotonic(), 0, None
+    try:
+        process = subprocess.Popen(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        reason = f"the entry {command} could not be started: {error}"
+        return {"status": "failed", "reason": reason, "seconds": 0.0, "peak_memory_bytes": None} | {
+            "exit_code": None,
+            "stderr_tail": "",
+        }
+    relays = [
+        Relay(process.stdout, sys.stdout.buffer),
+        Relay(process.stderr, sys.stderr.buffer),
+    ]
+    for relay in relays:
+        relay.start()
+    while True:
+        try:
+            # Waiting, not sleeping: a quick model is not held up by the polling.
+            process.wait(POLL)
+            break
+        except subprocess.TimeoutExpired:
+            now = sum(size for _, size in members(process.pid))
+            peak = max(peak, now)
+        if memory_limit and now > memory_limit:
+            killed = "out_of_memory"
+        elif time.monotonic() - start > timeout:
+            killed = "timed_out"
+        if killed:
+            end_session(process)
+            break
+    seconds = time.monotonic() - start
+    end_session(process)  # what the model left running ends with it
+    for relay in relays:
+        relay.join(5)
+    # ru_maxrss is of the largest single process; it sees what is too short for the polling.
+    peak = max(peak, 1024 * resource_peak())
+    code, tail = process.returncode, relays[1].text(STDERR_TAIL)
+    status, reason = verdict(code, killed, kernel_kills() > before, tail)
+    if status == "out_of_memory":
+        at = f" of {memory_limit / 1e9:.2f} GB" if memory_limit else ""
+        reason = f"needed more than its memory limit{at}; raise resources.memory in model.json"
+    if status == "timed_out":
+        reason = (
+            f"still running after its limit of {timeout:.0f} s; raise resources.time in model.json"
+        )
+    return {
+        "status": status,
+        "reason": reason,
+        "seconds": round(seconds, 3),
+        "peak_memory_bytes": peak,
+        "exit_code": code,
+        "stderr_tail": tail,
+    }
+
+
+def resource_peak() -> int:
+    """Largest resident size of any ended child, in KiB."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+
+def end_session(process: subprocess.Popen) -> None:
+    """Kill whatever is left of the model's session, and collect the model."""
+    for pid, _ in list(members(process.pid)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def verdict(code: int, killed: str | None, kernel: bool, tail: str) -> tuple[str, str | None]:
+    """(status, reason) of an ended command."""
+    if killed:
+        return killed, None
+    if code == 0:
+        return "ok", None
+    last = next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), "")
+    if kernel or code in (-signal.SIGKILL, OUT_OF_MEMORY) or any(w in last for w in MEMORY_WORDS):
+        return "out_of_memory", None
+    how = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
+    return "failed", f"the model {how}: {last or 'it wrote nothing to standard error'}"[:1000]
+
+
+def machine() -> str:
+    """Processor and system in a line."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return f"{name}, {platform.system()} {platform.release()}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line: see the module's text."""
+    parser = argparse.ArgumentParser(prog="lacuna-supervise", description=__doc__.split("\n")[0])
+    parser.add_argument("--entry", type=json.loads, required=True, help="JSON list: the command")
+    parser.add_argument("--input", required=True)
+    parser.add_argument("--params", required=True)
+    parser.add_argument("--truth", help="only for ceilings")
+    parser.add_argument("--timeout", type=float, required=True, help="seconds")
+    args = parser.parse_args(arguments)
+    limits_file = Path(".limits.json")
+    limits = json.loads(limits_file.read_text()) if limits_file.is_file() else {}
+    attempt, attempts = limits.get("attempt", 1), limits.get("max_attempts", 1)
+
+    command = [*resolve(args.entry), "--input", args.input, "--output", "prediction.h5ad"]
+    command += ["--metadata", "metadata.json", "--params", args.params]
+    command += ["--truth", args.truth] if args.truth else []
+    digest = sha256(args.input)
+    record = run(command, args.timeout, limits)
+    if record["status"] == "ok":
+        if sha256(args.input) != digest:
+            record |= {"status": "failed", "reason": "the model changed its input file"}
+        elif reason := declined():
+            record |= {"status": "not_applicable", "reason": reason}
+        elif not Path("prediction.h5ad").is_file():
+            reason = "the model exited with code 0 and wrote no prediction (--output)"
+            record |= {"status": "invalid_output", "reason": reason}
+    if record["status"] == "out_of_memory" and attempt < attempts:
+        print(f"attempt {attempt} of {attempts}: {record['reason']}", file=sys.stderr)
+        return OUT_OF_MEMORY
+    record |= {"attempts": attempt, "input_sha256": digest, "cpus": limits.get("cpus")}
+    record |= {"machine": machine()}
+    Path("status.json").write_text(json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+def declined() -> str | None:
+    """The reason for which the model declined, if metadata.json says so."""
+    try:
+        metadata = json.loads(Path("metadata.json").read_text())
+    except (OSError, ValueError):  # a broken metadata.json is the evaluation's to report
+        return None
+    return metadata.get("not_applicable") if isinstance(metadata, dict) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
