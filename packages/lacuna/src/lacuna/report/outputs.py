@@ -1,0 +1,196 @@
+"""The report's other files: results.csv, results.json, provenance.json, summary.txt, verdict."""
+
+import csv
+import io
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import lacuna_contract
+
+import lacuna
+
+from .intervals import Interval
+from .leaderboard import Board
+from .numerals import align, count, seconds, sig, size
+from .records import FAILURES, IDENTITY, MEASURED, Run
+from .words import compared, findings, outcome
+
+COLUMNS = (
+    "id", "task", "dataset", "condition", "seed", "model", "variant", "name", "control", "tier",
+    "status", "reason", "metric", "value", "undefined", "seconds", "peak_memory_bytes", "attempts",
+    "input_sha256", "image",
+)  # fmt: skip
+
+
+def results_csv(runs: Sequence[Run], metrics: Mapping[str, Sequence[str]]) -> str:
+    """One row per run and metric of its task; `value` is empty where there is none."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for run in runs:
+        row = {key: getattr(run, key) for key in COLUMNS if hasattr(run, key)}
+        planned = metrics.get(run.task, [])
+        for metric in [*planned, *(name for name in run.metrics if name not in planned)]:
+            row |= {
+                "metric": metric,
+                "value": run.metrics.get(metric),
+                "undefined": run.undefined.get(metric),
+            }
+            writer.writerow(row)
+    return out.getvalue()
+
+
+def results_json(created: str, runs: Sequence[Run], boards: Sequence[Board]) -> dict:
+    """The content of results.json (schema `results`)."""
+    rows = []
+    for run in runs:
+        row = {key: getattr(run, key) for key in (*IDENTITY, "status", "reason", *MEASURED)}
+        row |= {"stderr_tail": run.stderr_tail, "metrics": run.metrics, "undefined": run.undefined}
+        for key in ("tier", "machine"):
+            if row[key] is None:
+                del row[key]
+        rows.append(row)
+    board = [_entry(board, entry) for board in boards for entry in board.entries]
+    return {"created": created, "runs": rows, "leaderboard": board}
+
+
+def _entry(board: Board, entry) -> dict:
+    return {
+        "task": board.task,
+        "name": entry.name,
+        "model": entry.model,
+        "variant": entry.variant,
+        "control": entry.control,
+        "rank": entry.rank,
+        "tied": entry.tied,
+        "score": _interval(entry.score),
+        "scale": "floor_to_ceiling" if board.scaled else "share_beaten",
+        "comparisons": entry.done,
+        "comparisons_expected": entry.expected,
+        "seconds": entry.seconds,
+        "peak_memory_bytes": entry.peak_memory_bytes,
+        "metrics": {
+            metric: {"rank": rows[entry.name].rank, "tied": rows[entry.name].tied,
+                     "score": _interval(rows[entry.name].score)}
+            for metric, rows in board.by_metric.items() if entry.name in rows
+        },
+    }  # fmt: skip
+
+
+def _interval(interval: Interval | None) -> dict | None:
+    if interval is None:
+        return None
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "seeds": interval.n}
+
+
+def verdict(runs: Sequence[Run]) -> dict:
+    """Counts by status; `failed` is every run that should have worked and did not."""
+    tally = Counter(run.status for run in runs)
+    return {
+        "runs": len(runs),
+        "ok": tally["ok"],
+        "failed": sum(tally[key] for key in FAILURES),
+        "not_applicable": tally["not_applicable"],
+        "statuses": dict(sorted(tally.items())),
+    }
+
+
+def provenance(
+    created: str, plan: dict, runs: Sequence[Run], pipeline: dict
+) -> tuple[dict, list[str]]:
+    """provenance.json: what the pipeline said and what the report can see, and remarks on it."""
+    inputs, remarks = [], []
+    by_key: dict[str, set[str]] = {}
+    keys = {row["id"]: row["key"] for row in plan["runs"]}
+    for run in runs:
+        own = by_key.setdefault(keys[run.id], set())
+        if run.input_sha256:
+            own.add(run.input_sha256)
+    for key, hashes in by_key.items():
+        inputs.append({"key": key, "sha256": sorted(hashes)})
+        if len(hashes) > 1:
+            remarks.append(f"the runs of {key} did not all read the same input: "
+                           f"{len(hashes)} different hashes")  # fmt: skip
+    document = {
+        "created": created,
+        "pipeline": pipeline,
+        "report": {
+            "python": platform.python_version(),
+            "lacuna": lacuna.__version__,
+            "lacuna-contract": lacuna_contract.__version__,
+            "machine": {
+                "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+                "cpus": os.cpu_count(),
+            },
+        },
+        "seeds": sorted({run.seed for run in runs}),
+        "metrics": plan["metrics"],
+        "datasets": plan["datasets"],
+        "machines": sorted({run.machine for run in runs if run.machine}),
+        "models": _models(runs),
+        "inputs": inputs,
+    }
+    return document, remarks
+
+
+def _models(runs: Sequence[Run]) -> list[dict]:
+    rows = []
+    for name in dict.fromkeys(run.name for run in runs):
+        own = [run for run in runs if run.name == name]
+        params = {
+            key: value if all(run.params.get(key) == value for run in own) else "by run"
+            for key, value in own[0].params.items()
+        }
+        versions: dict[str, str] = {}
+        for run in own:
+            versions |= run.metadata.get("versions", {})
+        devices = sorted({run.metadata["device"] for run in own if "device" in run.metadata})
+        rows.append({"name": name, "image": own[0].image, "params": params, "devices": devices,
+                     "versions": versions})  # fmt: skip
+    return rows
+
+
+def summary(runs: Sequence[Run], boards: Sequence[Board]) -> str:
+    """The report for a terminal: a leaderboard per task, and the failures with their reasons."""
+    lines = [compared(runs), outcome(runs), ""]
+    for board in boards:
+        lines += [findings(board)[0], "", *_board_lines(board), ""]
+    failed = [run for run in runs if run.failed]
+    if failed:
+        lines.append("Did not work:")
+        seen = Counter((run.name, run.status, run.reason) for run in failed)
+        for (name, status, reason), n in list(seen.items())[:20]:
+            first = (reason or "").splitlines()[0] if reason else ""
+            lines.append(f"  {name}: {status} ({count(n, 'run')}): {first[:200]}")
+        if len(seen) > 20:
+            lines.append(f"  and {len(seen) - 20} more; see report.html")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _board_lines(board: Board) -> list[str]:
+    entries = board.entries
+    means = [sig(entry.score.mean) if entry.score else "–" for entry in entries]
+    scores = align(means, terminal=True)
+    rows = [("rank", board.task, "score", "95 % interval", "time", "memory", "runs")]
+    for entry, score in zip(entries, scores, strict=True):
+        known = entry.score is not None and entry.score.low is not None
+        rank = f"{entry.rank}{'=' if entry.tied else ''}" if entry.rank else "-"
+        rows.append((
+            rank,
+            entry.name + (f" ({entry.control})" if entry.control else ""),
+            score,
+            f"{sig(entry.score.low)} to {sig(entry.score.high)}" if known else "–",
+            seconds(entry.seconds),
+            size(entry.peak_memory_bytes),
+            f"{entry.ok}/{entry.runs}",
+        ))  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [text.ljust(w) if i < 2 else text.rjust(w)
+                 for i, (text, w) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+        lines.append("  ".join(cells).rstrip())
+    return lines

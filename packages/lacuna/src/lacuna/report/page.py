@@ -1,0 +1,126 @@
+"""report.html: one file with everything in it, readable without a network or scripts."""
+
+from collections.abc import Mapping, Sequence
+from html import escape as e
+from importlib.resources import files
+
+from . import plots, sections
+from .leaderboard import Board
+from .metrics import MetricFacts
+from .numerals import count
+from .records import Run
+from .style import Look, looks
+from .svg import Figure
+from .words import compared, outcome
+
+#: Nothing outside this file is ever asked for, and the browser is told to hold it to that.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def page(
+    *, created: str, runs: Sequence[Run], boards: Sequence[Board],
+    facts: Mapping[str, Mapping[str, MetricFacts]], arguments: Mapping[str, Mapping],
+    figures: Mapping[str, Sequence[tuple[str, list[Figure]]]], provenance: dict,
+    remarks: Sequence[str],
+) -> str:  # fmt: skip
+    """The report as HTML. `arguments` and `figures` are by task."""
+    bad = [run for run in runs if not run.ok]
+    links = [(f"task-{board.task}", board.task.replace("_", " ").capitalize()) for board in boards]
+    links += [("failures", "What did not work"), ("runs", "Runs"), ("provenance", "Provenance")]
+    body = [
+        "<header><h1>Lacuna benchmark report</h1>",
+        f"<p class=soft>{e(created.replace('T', ' ').replace('+00:00', ' UTC'))}. "
+        f"{e(compared(runs))} {e(outcome(runs))}</p>",
+        "".join(_heading(board, len(boards)) for board in boards),
+        "<nav class=screen aria-label=Contents>"
+        + "".join(f'<a href="#{e(key)}">{e(text)}</a>' for key, text in links)
+        + "</nav></header>",
+    ]
+    if remarks:
+        items = "".join(f"<li>{e(remark)}</li>" for remark in remarks)
+        body.append(f"<div class=remarks><p>Remarks on the records</p><ul>{items}</ul></div>")
+    for board in boards:
+        own = [run for run in runs if run.task == board.task]
+        body.append(_task(board, own, facts[board.task], arguments.get(board.task, {}),
+                          figures.get(board.task, ())))  # fmt: skip
+    failed = count(sum(run.failed for run in bad), "run")
+    note = f"<p>{failed} that should have worked did not.</p>" if any(r.failed for r in bad) else ""
+    body.append(f"<section id=failures><h2>What did not work</h2>{note}"
+                f"{sections.failures(runs)}</section>")  # fmt: skip
+    body.append(f"<section id=runs><h2>Runs</h2>{sections.all_runs(runs)}</section>")
+    body.append(_provenance(provenance))
+    body.append("<footer><small>The same numbers are in results.csv and results.json, beside this "
+                "file.</small></footer>")  # fmt: skip
+    return (
+        "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width,initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>Lacuna benchmark report</title><style>{_asset('page.css')}</style></head><body>"
+        + "\n".join(body)
+        + f"<script>{_asset('page.js')}</script></body></html>\n"
+    )
+
+
+def _heading(board: Board, boards: int) -> str:
+    title = f"<h3>{e(board.task.replace('_', ' ').capitalize())}</h3>" if boards > 1 else ""
+    return title + sections.summary(board)
+
+
+def _task(
+    board: Board, runs: Sequence[Run], facts: Mapping[str, MetricFacts], arguments: Mapping,
+    figures: Sequence[tuple[str, list[Figure]]],
+) -> str:  # fmt: skip
+    look: Mapping[str, Look] = looks(board)
+    drawn = [plots.cost(board, look), *plots.by_argument(board, runs, arguments, look, facts)]
+    order = [entry.name for entry in board.entries]
+    parts = [
+        f'<section id="task-{e(board.task)}">',
+        f"<h2>{e(board.task.replace('_', ' ').capitalize())}: leaderboard</h2>",
+        sections.leaderboard(board, look),
+        sections.metric_ranks(board),
+        *(sections.figure(figure) for figure in drawn if figure),
+    ]
+    tables = sections.metric_tables(runs, facts, order)
+    if tables:
+        parts += [
+            "<h3>Every metric as measured</h3><p class=note>Means over seeds, ± half the 95 % "
+            "interval; ↑ higher is better, ↓ lower is better; <b>bold</b> is the best mean of a "
+            "model. Controls are in grey.</p>",
+            tables,
+            sections.fold("What the metrics mean", sections.meanings(facts)),
+        ]
+    for title, group in figures:
+        inner = "".join(sections.figure(figure) for figure in group)
+        parts.append(sections.fold(title, inner, opened=len(figures) <= 4))
+    return "".join(parts) + "</section>"
+
+
+def _provenance(provenance: dict) -> str:
+    long = ("models", "inputs")
+    short = {key: value for key, value in provenance.items() if key not in long}
+    models = [
+        [
+            e(row["name"]),
+            f"<span class=hash>{e(row['image'])}</span>",
+            e(", ".join(f"{key}={value}" for key, value in row["params"].items()) or "–"),
+            e(", ".join(row["devices"]) or "–"),
+            e(", ".join(f"{key} {value}" for key, value in row["versions"].items()) or "–"),
+        ]
+        for row in provenance["models"]
+    ]
+    inputs = [
+        [e(row["key"]), f"<span class=hash>{e(', '.join(row['sha256']) or '–')}</span>"]
+        for row in provenance["inputs"]
+    ]
+    return (
+        "<section id=provenance><h2>Provenance</h2>"
+        + sections.tree(short)
+        + sections.fold("Models: images, parameters, versions", sections.table(
+            ["Model", "Image or environment", "Parameters", "Device", "Versions"], models, "runs"))
+        + sections.fold("Inputs by SHA-256", sections.table(["Input", "SHA-256"], inputs, "runs"))
+        + "</section>"
+    )  # fmt: skip
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

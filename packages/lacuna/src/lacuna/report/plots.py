@@ -1,0 +1,163 @@
+"""Plots that every task has: quality against cost, and against a condition's numbers."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from .intervals import over_seeds
+from .leaderboard import Board, Entry
+from .metrics import MetricFacts
+from .numerals import seconds, sig, size
+from .records import Run
+from .style import Look
+from .svg import Axis, Figure, Panel, axis, legend
+
+#: Beyond this many panels of single metrics a figure stops being looked at.
+MOST_PANELS = 8
+
+
+def cost(board: Board, look: Mapping[str, Look]) -> Figure | None:
+    """Score against seconds and against peak memory."""
+    entries = [entry for entry in board.entries if entry.score and entry.control != "ceiling"]
+    kinds = (
+        ("Seconds a run (log scale)", "seconds", lambda v: v, seconds),
+        ("Peak memory, MB (log scale)", "peak_memory_bytes", lambda v: v / 1e6, size),
+    )
+    quality = axis("Score (0 floor, 1 ceiling)" if board.scaled else "Score (share beaten)",
+                   [v for e in entries for v in _reach(e)])  # fmt: skip
+    panels = []
+    for label, field, unit, spell in kinds:
+        known = [entry for entry in entries if getattr(entry, field)]
+        if not known:
+            continue
+        panel = Panel(axis(label, [unit(getattr(e, field)) for e in known], log=True), quality)
+        if quality.low < 0 < quality.high:
+            panel.guide(0)
+        panel.line(_frontier([(unit(getattr(e, field)), e.score.mean) for e in known
+                              if e.control is None], panel.x), "frontier")  # fmt: skip
+        # Models last, so that their marks lie on top and are labelled first.
+        for entry in sorted(known, key=lambda e: e.control is None):
+            x, y, own = unit(getattr(entry, field)), entry.score.mean, look[entry.name]
+            if entry.score.low is not None:
+                low, high = max(entry.score.low, quality.low), min(entry.score.high, quality.high)
+                panel.whisker(x, low, high, own.css)
+            tip = f"{entry.name}: {sig(y)}, {spell(getattr(entry, field))}"
+            panel.point(x, y, own.css, own.marker, tip)
+        for entry in known:
+            if look[entry.name].named:
+                x = unit(getattr(entry, field))
+                panel.label(x, entry.score.mean, entry.name, look[entry.name].css)
+        panels.append(panel.render(f"Score against {label.lower()}"))
+    if not panels:
+        return None
+    return Figure(
+        "Quality against cost",
+        "Up and to the left is better. The line joins the models that no other model beats at "
+        "less cost; seconds and memory are medians over runs of the model's whole command, as "
+        "measured from outside.",
+        panels,
+    )
+
+
+def _reach(entry: Entry) -> list[float]:
+    score = entry.score
+    # A wide interval of a few seeds would flatten everything else: the axis follows the means,
+    # and shows an interval as far as it goes.
+    if score.low is None:
+        return [score.mean]
+    return [score.mean, max(score.low, score.mean - 0.1), min(score.high, score.mean + 0.1)]
+
+
+def _frontier(points: Sequence[tuple[float, float]], x: Axis) -> list[tuple[float, float]]:
+    steps: list[tuple[float, float]] = []
+    for cost_, quality in sorted(points, key=lambda p: (p[0], -p[1])):
+        if not steps:
+            steps.append((cost_, quality))
+        elif quality > steps[-1][1]:
+            steps += [(cost_, steps[-1][1]), (cost_, quality)]
+    return [*steps, (x.high, steps[-1][1])] if steps else [(x.low, 0), (x.low, 0)]
+
+
+def by_argument(
+    board: Board, runs: Sequence[Run], arguments: Mapping[tuple[str, str], dict],
+    look: Mapping[str, Look], facts: Mapping[str, MetricFacts],
+) -> list[Figure]:  # fmt: skip
+    """Quality against each number that differs between conditions, such as a percentage.
+
+    `arguments` are the conditions' arguments by (dataset, condition without its seed).
+    """
+    figures = []
+    for key in _numbers_that_vary(arguments):
+        at = {cell: values[key] for cell, values in arguments.items() if key in values}
+        label = key.replace("_", " ").capitalize()
+        panels = [_score_panel(board, at, label, look)] if board.scaled else []
+        for metric in list(facts.values()):
+            if len(panels) < MOST_PANELS and metric.ranked:
+                panels.append(_metric_panel(metric, runs, at, label, look))
+        panels = [panel for panel in panels if panel]
+        if panels:
+            named = [(e.name, look[e.name].css, look[e.name].marker) for e in board.entries
+                     if e.score and look[e.name].named and e.control != "ceiling"]  # fmt: skip
+            figures.append(Figure(
+                f"Quality against {key.replace('_', ' ')}",
+                "Each point is a mean over datasets and seeds, with its interval over seeds; an "
+                "arrow in a title says in which direction the metric is better.",
+                panels, legend(named),
+            ))  # fmt: skip
+    return figures
+
+
+def _numbers_that_vary(arguments: Mapping[tuple[str, str], dict]) -> list[str]:
+    seen: dict[str, set[float]] = defaultdict(set)
+    for values in arguments.values():
+        for key, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                seen[key].add(value)
+    return [key for key, values in seen.items() if len(values) > 1]
+
+
+def _score_panel(board: Board, at: Mapping, label: str, look: Mapping[str, Look]) -> str:
+    values: dict[str, list] = defaultdict(list)
+    for name, units in board.cells.items():
+        for (_, (dataset, setting, seed)), value in units.items():
+            if (dataset, setting) in at and look[name].css != "ceiling":
+                values[name].append((at[dataset, setting], seed, value))
+    return _lines("Score (0 floor, 1 ceiling) ↑", "Score", values, label, look)
+
+
+def _metric_panel(metric: MetricFacts, runs, at: Mapping, label: str, look) -> str:
+    values: dict[str, list] = defaultdict(list)
+    for run in runs:
+        value = run.metrics.get(metric.name)
+        if value is not None and (run.dataset, run.setting) in at and run.control != "ceiling":
+            values[run.name].append((at[run.dataset, run.setting], run.seed, value))
+    return _lines(f"{metric.title} {metric.arrow}", metric.title, values, label, look)
+
+
+def _lines(title: str, y_label: str, values: Mapping[str, list], x_label: str, look) -> str:
+    curves = {}
+    for name, triples in values.items():
+        if not look[name].named:
+            continue
+        grouped: dict[float, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for x, seed, value in triples:
+            grouped[x][seed].append(value)
+        curves[name] = [
+            (x, over_seeds([fmean(own) for own in seeds.values()]))
+            for x, seeds in sorted(grouped.items())
+        ]
+    if not curves:
+        return ""
+    levels = sorted({x for curve in curves.values() for x, _ in curve})
+    x = axis(x_label, levels)
+    x = Axis(x.label, x.low, x.high, names=tuple((v, f"{v:g}") for v in levels[:8]))
+    y = axis(y_label, [mean.mean for curve in curves.values() for _, mean in curve])
+    panel = Panel(x, y, title)
+    for name, curve in reversed(curves.items()):
+        own = look[name]
+        panel.line([(at, mean.mean) for at, mean in curve], own.css)
+        for at, mean in curve:
+            if mean.low is not None:
+                panel.whisker(at, max(mean.low, y.low), min(mean.high, y.high), own.css)
+            panel.point(at, mean.mean, own.css, own.marker, f"{name}: {sig(mean.mean)} at {at:g}")
+    return panel.render(f"{title} against {x_label.lower()}")

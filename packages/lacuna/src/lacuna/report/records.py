@@ -1,0 +1,145 @@
+"""Read plan.json and the records of its runs; what has no usable record is `lost`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lacuna_contract.errors import ContractError
+from lacuna_contract.schema import read_json
+
+#: Statuses of a run that should have given a score and did not.
+FAILURES = ("failed", "out_of_memory", "timed_out", "invalid_output", "lost")
+STATUSES = ("ok", *FAILURES, "not_applicable")
+
+IDENTITY = (
+    "id", "task", "dataset", "condition", "seed", "model", "variant", "name", "control", "tier",
+    "image", "params",
+)  # fmt: skip
+MEASURED = (
+    "attempts", "seconds", "peak_memory_bytes", "exit_code", "input_sha256", "cpus", "machine",
+)  # fmt: skip
+
+NO_RECORD = (
+    "no record of this run reached the report: the run, or the preparation of its input, ended "
+    "before one could be written"
+)
+
+
+@dataclass
+class Run:
+    """One expected run: its identity from the plan, and what its record says."""
+
+    id: str
+    task: str
+    dataset: str
+    condition: str
+    seed: int
+    model: str
+    variant: str
+    name: str
+    control: str | None
+    tier: str | None
+    image: str
+    params: dict
+    status: str = "lost"
+    reason: str | None = NO_RECORD
+    attempts: int = 0
+    seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    exit_code: int | None = None
+    input_sha256: str | None = None
+    cpus: int | None = None
+    machine: str | None = None
+    stderr_tail: str = ""
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    undefined: dict[str, str] = field(default_factory=dict)
+    n_hidden: int | None = None
+    details: dict = field(default_factory=dict)
+    metadata: dict = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+    @property
+    def failed(self) -> bool:
+        return self.status in FAILURES
+
+    @property
+    def setting(self) -> str:
+        """The condition without its seed: what the runs of several seeds have in common."""
+        return self.condition.removesuffix(f"_seed_{self.seed}")
+
+
+def load(plan: dict, folder: Path) -> tuple[list[Run], list[str]]:
+    """Every run of the plan in the plan's order, and remarks on records that could not be used."""
+    runs: dict[str, Run] = {}
+    for row in plan["runs"]:
+        run = Run(**{key: row.get(key) for key in IDENTITY})
+        if row["not_applicable"]:
+            run.status, run.reason = "not_applicable", row["not_applicable"]
+        runs[run.id] = run
+    remarks: list[str] = []
+    seen: dict[str, str] = {}
+    strangers = 0
+    for path in sorted(folder.rglob("status.json")):
+        where = str(path.parent.relative_to(folder))
+        try:
+            status = _read(path, "status")
+        except ContractError as error:
+            _spoil(runs.get(_id_of_path(path, runs)), str(error))
+            remarks.append(f"{where}: {error}")
+            continue
+        key = status["run"]["id"] if "run" in status else _id_of_path(path, runs)
+        if key not in runs:
+            strangers += 1
+        elif key in seen:
+            remarks.append(
+                f"two records say that they are the run {key}: used the one in {seen[key]}, left "
+                f"out the one in {where}"
+            )
+        else:
+            seen[key] = where
+            _fill(runs[key], status, path.parent)
+    if strangers:
+        remarks.append(f"{strangers} records belong to no run of this plan and were left out")
+    return list(runs.values()), remarks
+
+
+def _fill(run: Run, status: dict, folder: Path) -> None:
+    run.status, run.reason = status["status"], status["reason"]
+    for key in MEASURED:
+        setattr(run, key, status.get(key))
+    run.stderr_tail = status["stderr_tail"]
+    try:
+        if (folder / "metadata.json").is_file():
+            run.metadata = _read(folder / "metadata.json", "metadata")
+        if run.ok:
+            scores = _read(folder / "metrics.json", "metrics")
+            run.metrics, run.undefined = scores["metrics"], scores["undefined"]
+            run.n_hidden, run.details = scores.get("n_hidden"), scores.get("details", {})
+    except ContractError as error:
+        _spoil(run, str(error))
+
+
+def _read(path: Path, schema: str) -> dict:
+    try:
+        return read_json(path, schema)
+    except FileNotFoundError:
+        raise ContractError(f"{path.name} is missing") from None
+    except UnicodeDecodeError as error:
+        raise ContractError(f"{path.name} is not text: {error}") from None
+    except ContractError as error:
+        # The reason is published; the folder that the report happened to read from is not.
+        raise ContractError(str(error).replace(str(path), path.name)) from None
+
+
+def _spoil(run: Run | None, why: str) -> None:
+    if run is not None:
+        run.status, run.reason = "lost", f"its record cannot be used: {why}"
+
+
+def _id_of_path(path: Path, known: dict) -> str | None:
+    """The run whose id ends the folder's path: how a record without an identity is placed."""
+    parts = path.parent.parts
+    tails = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((tail for tail in tails if tail in known), None)

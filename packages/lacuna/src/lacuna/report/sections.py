@@ -1,0 +1,285 @@
+"""The parts of the page: leaderboard, metrics, figures, failures, provenance."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from html import escape as e
+
+from .intervals import over_seeds
+from .leaderboard import Board, Entry
+from .metrics import MetricFacts
+from .numerals import align, count, seconds, sig, size
+from .records import Run
+from .style import Look
+from .svg import Figure, glyph
+from .words import findings, rule
+
+DASH = "–"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], css: str = "") -> str:
+    """A table whose cells are HTML already; the first column is the rows' names."""
+    top = "".join(f"<th scope=col>{cell}</th>" for cell in head)
+    body = "".join(
+        f"<tr><th scope=row>{row[0]}</th>" + "".join(f"<td>{c}</td>" for c in row[1:]) + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class=scroll><table class="{css}"><thead><tr>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def fold(title: str, inner: str, *, opened: bool = False) -> str:
+    return f"<details{' open' if opened else ''}><summary>{title}</summary>{inner}</details>"
+
+
+def key_of(look: Look) -> str:
+    return (
+        f'<svg class=key width=14 height=14 aria-hidden=true><path class="mark {look.css}" '
+        f'd="{glyph(look.marker, 7, 7)}"/></svg>'
+    )
+
+
+def rank_text(rank: int | None, tied: bool) -> str:
+    return DASH if rank is None else f"{rank}{'=' if tied else ''}"
+
+
+def summary(board: Board) -> str:
+    first, *others = findings(board)
+    rest = "".join(f"<li>{e(line)}</li>" for line in others)
+    return f"<p class=lead>{e(first)}</p>" + (f"<ul class=findings>{rest}</ul>" if rest else "")
+
+
+def leaderboard(board: Board, look: Mapping[str, Look]) -> str:
+    """The ranking as a table whose middle column is drawn to one common scale."""
+    low, high = _span(board)
+    zero, one = (100 * (v - low) / (high - low) for v in (0.0, 1.0))
+    ends = ("floor", "ceiling") if board.scaled else ("beats none", "beats all")
+    scale = (
+        f'<span class=scale><i style="left:{zero:.1f}%">{ends[0]}</i>'
+        f'<i class=end style="left:{one:.1f}%">{ends[1]}</i></span>'
+    )
+    scores = align(sig(entry.score.mean) if entry.score else DASH for entry in board.entries)
+    rows = []
+    for entry, score in zip(board.entries, scores, strict=True):
+        css = "control" if entry.control else "model" if entry.ranked else "model out"
+        note = f"<small>{e(entry.note)}</small>" if entry.note else ""
+        rows.append(
+            f'<tr class="{css}"><td class=rank>{rank_text(entry.rank, entry.tied)}</td>'
+            f"<th scope=row>{key_of(look[entry.name])}{e(entry.name)}{note}</th>"
+            f"<td class=score>{score}</td><td class=range>{_range(entry)}</td>"
+            f"<td class=track>{_track(entry, look[entry.name], low, high, zero, one)}</td>"
+            f"<td class=cost>{seconds(entry.seconds)}</td>"
+            f"<td class=cost>{size(entry.peak_memory_bytes)}</td>"
+            f"<td class=runs>{entry.ok}/{entry.runs}</td></tr>"
+        )
+    return (
+        "<div class=scroll><table class=board aria-label=Leaderboard><thead><tr>"
+        "<th class=rank scope=col>Rank</th><th scope=col>Model</th><th scope=col>Score</th>"
+        f"<th scope=col>95 % interval</th><th class=track scope=col>{scale}</th>"
+        "<th scope=col>Time</th><th scope=col>Memory</th><th scope=col>Runs</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div><p class=note>The thin lines mark "
+        f"{ends[0]} (0) and {ends[1]} (1); a bar is the 95 % interval. Time and memory are medians "
+        "over runs.</p>"
+        + fold("How scores, intervals and ranks are computed",
+               "".join(f"<p>{e(line)}</p>" for line in rule(board)))
+    )  # fmt: skip
+
+
+def _range(entry: Entry) -> str:
+    if not entry.score or entry.score.low is None or not entry.score.half:
+        return f"<span class=none>{DASH}</span>"
+    return f"{sig(entry.score.low)} to {sig(entry.score.high)}"
+
+
+def _span(board: Board) -> tuple[float, float]:
+    """The scale's ends: 0 to 1, and further down (to -0.5 at most) where scores are below 0."""
+    lows = [v for entry in board.entries if entry.score and (v := entry.score.mean) < 0]
+    return max(min(lows, default=0.0) - 0.03, -0.5), 1.03
+
+
+def _track(entry: Entry, look: Look, low: float, high: float, zero: float, one: float) -> str:
+    if not entry.score:
+        return ""
+
+    def percent(value: float) -> float:
+        return 100 * (min(max(value, low), high) - low) / (high - low)
+
+    marks = [f'<i class=tick style="left:{end:.1f}%"></i>' for end in (zero, one)]
+    if entry.score.low is not None:
+        a, b = percent(entry.score.low), percent(entry.score.high)
+        marks.append(f'<i class="ci {look.css}" style="left:{a:.1f}%;width:{b - a:.1f}%"></i>')
+    at = percent(entry.score.mean)
+    if entry.score.mean < low:
+        marks.append("<i class=beyond>◂</i>")
+    else:
+        marks.append(f'<i class="dot {look.css}" style="left:{at:.1f}%"></i>')
+    return f"<span class=line>{''.join(marks)}</span>"
+
+
+def metric_ranks(board: Board) -> str:
+    """Scaled score and rank of every model on every metric that ranks."""
+    metrics = [metric for metric in board.metrics if metric.name in board.by_metric]
+    names = [entry.name for entry in board.models if entry.score]
+    if not metrics or not names:
+        return ""
+    rows = []
+    for name in names:
+        cells = []
+        for metric in metrics:
+            row = board.by_metric[metric.name].get(name)
+            if row is None:
+                cells.append(DASH)
+                continue
+            first = " class=first" if row.rank == 1 else ""
+            rank = f"<small>{rank_text(row.rank, row.tied)}</small>" if row.rank else ""
+            cells.append(f"<span{first}>{sig(row.score.mean)}</span>{rank}")
+        rows.append([e(name), *cells])
+    head = ["Model", *(e(metric.title) for metric in metrics)]
+    note = "Score between floor and ceiling" if board.scaled else "Share of other models beaten"
+    return (
+        f"<h3>Metric by metric</h3><p class=note>{note} on one metric at a time, and the rank on "
+        "it; <b>bold</b> is first, alone or shared.</p>" + table(head, rows, "num sortable")
+    )
+
+
+def metric_tables(runs: Sequence[Run], facts: Mapping[str, MetricFacts], order: Sequence[str]):
+    """Every metric as it was measured: one table per dataset and condition."""
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.ok:
+            groups[run.dataset, run.setting].append(run)
+    place = {name: i for i, name in enumerate(order)}
+    parts = []
+    for (dataset, setting), own in groups.items():
+        seeds = count(len({run.seed for run in own}), "seed")
+        inner = _metric_table(own, facts, place)
+        title = f"{e(dataset)}, {e(setting)} <small>{seeds}</small>"
+        parts.append(fold(title, inner, opened=len(groups) <= 4))
+    return "".join(parts)
+
+
+def _metric_table(runs: Sequence[Run], facts: Mapping[str, MetricFacts], place: Mapping) -> str:
+    names = sorted({run.name for run in runs}, key=lambda name: place[name])
+    control = {run.name: run.control for run in runs}
+    values = defaultdict(list)
+    reasons = {}
+    for run in runs:
+        for metric, value in run.metrics.items():
+            if value is None:
+                reasons[run.name, metric] = run.undefined.get(metric, "undefined")
+            else:
+                values[run.name, metric].append(value)
+    means = {key: over_seeds(own) for key, own in values.items()}
+    best = {}
+    for name, metric in facts.items():
+        known = {n: means[n, name].mean for n in names if (n, name) in means and not control[n]}
+        top = metric.best(known.values())
+        best[name] = {n for n, value in known.items() if value == top}
+
+    def cell(name: str, metric: str) -> str:
+        if (name, metric) not in means:
+            why = reasons.get((name, metric))
+            return f'<span class=none title="{e(why)}">undefined</span>' if why else DASH
+        mean = means[name, metric]
+        text = f"<b>{sig(mean.mean)}</b>" if name in best[metric] else sig(mean.mean)
+        return text if mean.half is None else f"{text}<small>±{sig(mean.half, 2)}</small>"
+
+    labels = {name: f"{e(m.title)} <span class=dir>{m.arrow}</span>" for name, m in facts.items()}
+    styled = {n: f"<span class=muted>{e(n)}</span>" if control[n] else e(n) for n in names}
+    # The shorter list goes across: fewer columns read better on a phone and in print.
+    if len(names) <= max(len(facts), 8):
+        rows = [[labels[m], *(cell(n, m) for n in names)] for m in facts]
+        made = table(["Metric", *styled.values()], rows, "num")
+    else:
+        rows = [[styled[n], *(cell(n, m) for m in facts)] for n in names]
+        made = table(["Model", *labels.values()], rows, "num sortable")
+    notes = sorted({f"{m}: {why}" for (_, m), why in reasons.items()})
+    if notes:
+        made += f"<p class=note>Undefined: {e('; '.join(notes[:8]))}.</p>"
+    return made
+
+
+def meanings(facts: Mapping[str, MetricFacts]) -> str:
+    """What each metric measures, its range, and whether it ranks."""
+    rows = []
+    for fact in facts.values():
+        ends = ["−∞" if not math.isfinite(fact.low) else sig(fact.low),
+                "∞" if not math.isfinite(fact.high) else sig(fact.high)]  # fmt: skip
+        better = "higher" if fact.higher_is_better else "lower"
+        use = "ranks models" if fact.ranked else "shown, does not rank"
+        rows.append(
+            f"<div><dt>{e(fact.title)} <small>{e(fact.name)}</small></dt><dd>{e(fact.meaning)} "
+            f"<small>{ends[0]} to {ends[1]}, {better} is better; {use}.</small></dd></div>"
+        )
+    return f"<dl>{''.join(rows)}</dl>"
+
+
+def figure(drawn: Figure) -> str:
+    """A figure: title, how to read it, and its panels in a grid."""
+    panels = "".join(f"<div>{panel}</div>" for panel in drawn.panels)
+    return (
+        f"<figure><h3>{e(drawn.title)}</h3><figcaption>{e(drawn.reading)}</figcaption>"
+        f"{drawn.legend}<div class=panels>{panels}</div></figure>"
+    )
+
+
+def failures(runs: Sequence[Run]) -> str:
+    """What did not work, alike reasons together, with the end of the model's stderr."""
+    groups: dict[tuple, list[Run]] = defaultdict(list)
+    for run in runs:
+        if not run.ok:
+            groups[run.name, run.status, run.reason].append(run)
+    if not groups:
+        return "<p>None: every run gave a score.</p>"
+    parts = []
+    for (name, status, reason), own in sorted(groups.items(), key=lambda g: not g[1][0].failed):
+        first = own[0]
+        facts = [count(len(own), "run")]
+        if first.attempts > 1:
+            facts.append(f"{first.attempts} attempts")
+        if first.exit_code is not None:
+            facts.append(f"exit code {first.exit_code}")
+        where = ", ".join(e(run.id) for run in own[:3]) + (" …" if len(own) > 3 else "")
+        tail = ""
+        if first.stderr_tail.strip():
+            text = "\n".join(first.stderr_tail.strip().splitlines()[-40:])[-4000:]
+            tail = fold("End of standard error", f"<pre>{e(text)}</pre>", opened=len(groups) < 4)
+        parts.append(
+            f'<div class=failure><p><span class="status {e(status)}">{e(status.replace("_", " "))}'
+            f"</span> <b>{e(name)}</b> <small>{e(', '.join(facts))}</small></p>"
+            f"<p>{e(reason or '')}</p><p class=note>{where}</p>{tail}</div>"
+        )
+    return "".join(parts)
+
+
+def all_runs(runs: Sequence[Run]) -> str:
+    rows = [
+        [
+            e(run.name), e(run.dataset), e(run.setting), str(run.seed),
+            f'<span class="status {e(run.status)}">{e(run.status.replace("_", " "))}</span>',
+            sig(run.seconds), sig(run.peak_memory_bytes / 1e6 if run.peak_memory_bytes else None),
+            str(run.attempts),
+        ]
+        for run in runs
+    ]  # fmt: skip
+    head = ["Model", "Dataset", "Condition", "Seed", "Status", "Seconds", "Peak MB", "Attempts"]
+    inner = table(head, rows, "sortable runs")
+    title = f"All {count(len(runs), 'run')}"
+    return f"<details class=screen><summary>{title}</summary>{inner}</details>"
+
+
+def tree(value: object) -> str:
+    """Any JSON as nested definition lists; long lists of plain values on one line."""
+    if isinstance(value, dict):
+        if not value:
+            return DASH
+        rows = ((e(str(key)), tree(inner)) for key, inner in value.items() if inner is not None)
+        return f"<dl>{''.join(f'<div><dt>{a}</dt><dd>{b}</dd></div>' for a, b in rows)}</dl>"
+    if isinstance(value, list):
+        if any(isinstance(inner, dict) for inner in value):
+            return "".join(tree(inner) for inner in value)
+        return ", ".join(e(str(inner)) for inner in value) or DASH
+    return e(value if isinstance(value, str) else json.dumps(value))

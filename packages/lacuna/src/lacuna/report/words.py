@@ -1,0 +1,202 @@
+"""The findings in words: computed from the leaderboards, never more than the intervals allow."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from .intervals import Interval
+from .leaderboard import Board, Entry
+from .numerals import count, listed, seconds, sig, size
+from .records import Run
+
+
+def compared(runs: Sequence[Run]) -> str:
+    """One sentence: what was set against what."""
+    models = {run.name for run in runs if run.control is None}
+    controls = {run.name for run in runs if run.control}
+    parts = [count(len(models), "model")]
+    if controls:
+        parts.append(count(len(controls), "control"))
+    datasets = sorted({run.dataset for run in runs})
+    settings = sorted({run.setting for run in runs})
+    tasks = sorted({run.task for run in runs})
+    return (
+        f"{' and '.join(parts)} on {listed(tasks)}: {count(len(datasets), 'dataset')} "
+        f"({listed(datasets)}), {count(len(settings), 'condition')} ({listed(settings)}), "
+        f"{count(len({run.seed for run in runs}), 'seed')}."
+    )
+
+
+def outcome(runs: Sequence[Run]) -> str:
+    """One sentence: how many runs gave a score, and what became of the others."""
+    tally = Counter(run.status for run in runs)
+    total = count(len(runs), "run")
+    if tally["ok"] == len(runs):
+        return "The run gave a score." if len(runs) == 1 else f"All {total} gave a score."
+    failed = sum(run.failed for run in runs)
+    parts = [f"{tally['ok']} of {total} gave a score"]
+    if failed:
+        kinds = [
+            f"{tally[key]} {key.replace('_', ' ')}"
+            for key in tally
+            if key not in ("ok", "not_applicable")
+        ]
+        parts.append(f"{failed} that should have worked did not ({listed(kinds)})")
+    if tally["not_applicable"]:
+        were = "was" if tally["not_applicable"] == 1 else "were"
+        parts.append(f"{tally['not_applicable']} {were} not applicable")
+    return "; ".join(parts) + "."
+
+
+def findings(board: Board) -> list[str]:
+    """What the leaderboard says, the most important sentence first."""
+    if not board.models:
+        return ["Only controls ran, so there is nothing to rank."]
+    if not board.placed:
+        if not any(entry.score for entry in board.models):
+            return ["No model has a score on a metric that ranks, so nothing can be ranked."]
+        return ["No model completed every comparison, so none is ranked."]
+    lines = [_leader(board), _separation(board), _cost(board), _below(board), _by_metric(board)]
+    lines.append(_left_out(board))
+    return [line for line in lines if line]
+
+
+def rule(board: Board) -> list[str]:
+    """How scores, intervals and ranks came about, for the reader who wants to know."""
+    metrics = listed([metric.title for metric in board.metrics], most=20)
+    seeds = count(len(board.seeds), "seed")
+    if board.scaled:
+        top = {
+            "control": "the ceiling control is 1",
+            "range": "the metric's best possible value is 1 (no ceiling control was scored)",
+            "mixed": "the ceiling control is 1, or the metric's best possible value where that "
+            "control has no score",
+        }[board.ceiling]
+        first = (
+            "In each comparison (one metric on one dataset, condition and seed) the best floor "
+            f"control is 0 and {top}; a model's value is placed linearly between them, and is not "
+            "clipped: below 0 is worse than the best floor."
+        )
+    else:
+        first = (
+            "No floor control has a score here, so values cannot be scaled between controls. The "
+            "score is instead the share of the other models that a model beats in each comparison "
+            "(one metric on one dataset, condition and seed), an equal value counting half."
+        )
+    lines = [first, f"A score is the mean over the metrics that rank ({metrics}), then over "
+             "datasets and conditions."]  # fmt: skip
+    if board.unscaled and board.scaled:
+        lines.append(
+            f"Left out where floor and ceiling were missing or equal: {listed(board.unscaled)}."
+        )
+    if len(board.seeds) > 1:
+        lines.append(
+            f"Intervals are Student's t, 95 %, over {seeds}: they tell how far a score moves when "
+            "what is hidden and the model's own seed change, not how it would be on other data. "
+            "Models share a rank (1=) when the interval of their difference from the best of the "
+            "group, paired by seed, includes 0; no correction for the number of comparisons."
+        )
+    else:
+        lines.append("One seed gives no interval, and ties cannot be told.")
+    lines.append("A model is ranked when it has every comparison that any model has.")
+    return lines
+
+
+def spelled(interval: Interval) -> str:
+    """A mean with its interval, as in 0.412 (0.391 to 0.433); without one, the mean alone."""
+    if interval.low is None:
+        return sig(interval.mean)
+    return f"{sig(interval.mean)} ({sig(interval.low)} to {sig(interval.high)})"
+
+
+def _leader(board: Board) -> str:
+    first = board.placed[0]
+    shared = sum(entry.rank == first.rank for entry in board.placed) > 1
+    role = "is the only ranked model, at" if len(board.placed) == 1 else "leads, at"
+    if shared:
+        role = "has the highest score of those that share the first rank,"
+    if board.scaled:
+        top = "the ceiling control" if board.ceiling == "control" else "the best possible value"
+        what = f"of the way from the best floor control to {top}"
+    else:
+        what = "of the other models beaten (no floor control to scale by)"
+    low, high = first.score.low, first.score.high
+    interval = "" if low is None else f" (95 % interval over seeds {sig(low)} to {sig(high)})"
+    return f"{first.name} {role} {sig(first.score.mean)} {what}{interval}."
+
+
+def _separation(board: Board) -> str:
+    if len(board.placed) < 2:
+        return ""
+    first, *others = board.placed
+    if first.score.low is None:
+        second = others[0]
+        return (
+            f"Next is {second.name} at {sig(second.score.mean)}. One seed gives no interval, so "
+            "it is not known whether this order would hold on another draw."
+        )
+    ties = [entry for entry in others if entry.rank == first.rank]
+    beyond = next((entry for entry in others if entry.rank != first.rank), None)
+    lines = []
+    if ties:
+        names = listed([f"{tie.name} ({sig(tie.score.mean)})" for tie in ties])
+        lines.append(f"It does not separate from {names}: paired by seed, the interval of the "
+                     "difference includes 0.")  # fmt: skip
+    if beyond:
+        gap = board.gap(first, beyond)
+        lines.append(f"It separates from {beyond.name} ({sig(beyond.score.mean)}): paired by "
+                     f"seed, the difference is {spelled(gap)}.")  # fmt: skip
+    return " ".join(lines)
+
+
+def _spent(entry: Entry) -> str:
+    parts = [seconds(entry.seconds) if entry.seconds is not None else ""]
+    parts.append(size(entry.peak_memory_bytes) if entry.peak_memory_bytes is not None else "")
+    return " and ".join(part for part in parts if part)
+
+
+def _cost(board: Board) -> str:
+    first = board.placed[0]
+    if first.seconds is None:
+        return ""
+    lines = [f"A run of {first.name} took {_spent(first)} (medians)"]
+    equal = [entry for entry in board.placed if entry.rank == first.rank and entry.seconds]
+    fastest = min(equal, key=lambda entry: entry.seconds, default=first)
+    if fastest is not first:
+        lines.append(f"of those tied with it, {fastest.name} is the fastest at {_spent(fastest)}")
+    else:
+        quicker = [entry for entry in board.placed if entry.seconds and entry is not first]
+        other = min(quicker, key=lambda entry: entry.seconds, default=None)
+        if other and other.seconds < first.seconds / 2 and other.score.mean > 0:
+            lines.append(f"{other.name}, at {sig(other.score.mean)}, took {_spent(other)}")
+    return "; ".join(lines) + "."
+
+
+def _below(board: Board) -> str:
+    if not board.scaled:
+        return ""
+    below = [entry.name for entry in board.models if entry.score and entry.score.mean < 0]
+    if not below:
+        return ""
+    verb = "scores" if len(below) == 1 else "score"
+    return f"{listed(below)} {verb} below the best floor control."
+
+
+def _by_metric(board: Board) -> str:
+    firsts = Counter()
+    contested = 0
+    for rows in board.by_metric.values():
+        winners = [name for name, row in rows.items() if row.rank == 1]
+        contested += bool(winners)
+        firsts.update(winners)
+    if contested < 2 or len(board.placed) < 2:
+        return ""
+    parts = [f"{name} on {n}" for name, n in firsts.most_common(4)]
+    return f"By single metric, first place alone or shared goes to {listed(parts)} of {contested}."
+
+
+def _left_out(board: Board) -> str:
+    rest = [entry for entry in board.models if not entry.ranked]
+    if not rest:
+        return ""
+    parts = [f"{entry.name} ({entry.done} of {entry.expected} comparisons)" for entry in rest]
+    return f"Not ranked for missing scores: {listed(parts)}."
