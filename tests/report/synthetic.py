@@ -6,6 +6,7 @@
 import json
 import math
 import random
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -41,7 +42,8 @@ class Bench:
         """Write plan.json and records/ into `folder`; return both paths."""
         runs, conditions = [], []
         records = folder / "records"
-        records.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(records, ignore_errors=True)
+        records.mkdir(parents=True)
         for dataset in self.datasets:
             for setting, arguments in self.settings.items():
                 for seed in self.seeds:

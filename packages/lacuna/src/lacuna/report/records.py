@@ -101,7 +101,8 @@ def load(plan: dict, folder: Path) -> tuple[list[Run], list[str]]:
             seen[key] = where
             _fill(runs[key], status, path.parent)
     if strangers:
-        remarks.append(f"{strangers} records belong to no run of this plan and were left out")
+        belong = "record belongs" if strangers == 1 else "records belong"
+        remarks.append(f"{strangers} {belong} to no run of this plan; left out")
     return list(runs.values()), remarks
 
 

@@ -1,0 +1,143 @@
+import json
+
+import pytest
+from synthetic import Bench
+
+CONTROLS = {"low": "floor", "mean": "floor", "top": "ceiling"}
+
+# error is better low, fit better high: the best floor differs by metric.
+KNOWN = {
+    "low": {"error": 3.0, "fit": 0.2},
+    "mean": {"error": 2.0, "fit": 0.1},
+    "top": {"error": 1.0, "fit": 1.0},
+    "good": {"error": 1.5, "fit": 0.6},
+    "poor": {"error": 2.5, "fit": 0.2},
+}
+
+
+def known(name, dataset, setting, seed):
+    return dict(KNOWN[name])
+
+
+def board(folder) -> dict[str, dict]:
+    rows = json.loads((folder / "results.json").read_text())["leaderboard"]
+    return {row["name"]: row for row in rows}
+
+
+def test_scores_lie_between_the_best_floor_and_the_ceiling(report):
+    _, out = report(Bench(CONTROLS | {"good": None, "poor": None}, known))
+    rows = board(out)
+    # error: (1.5 - 2) / (1 - 2) = 0.5; fit: (0.6 - 0.2) / (1 - 0.2) = 0.5
+    assert rows["good"]["score"]["mean"] == pytest.approx(0.5)
+    # error: (2.5 - 2) / (1 - 2) = -0.5; fit: 0
+    assert rows["poor"]["score"]["mean"] == pytest.approx(-0.25)
+    assert rows["poor"]["metrics"]["error"]["score"]["mean"] == pytest.approx(-0.5)
+    assert rows["top"]["score"]["mean"] == pytest.approx(1)
+    assert rows["mean"]["score"]["mean"] == pytest.approx((0 + (0.1 - 0.2) / 0.8) / 2)
+    assert [rows[n]["rank"] for n in ("good", "poor", "low", "mean", "top")] == [
+        1, 2, None, None, None,
+    ]  # fmt: skip
+
+
+def test_what_the_registry_does_not_let_rank_is_left_out(report):
+    def values(name, *_):
+        return KNOWN[name] | {"shown": 0.99 if name == "poor" else 0.01}
+
+    _, out = report(Bench(CONTROLS | {"good": None, "poor": None}, values))
+    rows = board(out)
+    assert rows["good"]["rank"] == 1
+    assert set(rows["good"]["metrics"]) == {"error", "fit"}
+
+
+def test_the_interval_is_over_seeds_after_the_mean_over_conditions(report):
+    shift = {1: -0.2, 2: 0.0, 3: 0.2}
+
+    def values(name, dataset, setting, seed):
+        if name != "good":
+            return dict(KNOWN[name])
+        # The conditions differ a lot, the seeds little: the interval must be of the seeds alone.
+        wide = 0.3 if setting == "mask_15" else -0.3
+        return {"error": 1.5 + shift[seed] + wide, "fit": 0.6}
+
+    settings = {"mask_15": {"percentage": 0.15}, "mask_30": {"percentage": 0.3}}
+    _, out = report(Bench(CONTROLS | {"good": None}, values, settings=settings))
+    score = board(out)["good"]["score"]
+    half = 4.302652729911275 * 0.1 / 3**0.5  # t(0.975, 2), standard deviation of 0.4, 0.5, 0.6
+    assert score["seeds"] == 3
+    assert score["mean"] == pytest.approx(0.5)
+    assert score["high"] - score["mean"] == pytest.approx(half)
+
+
+def test_without_a_ceiling_the_best_possible_value_is_one(report):
+    def values(name, *_):
+        return {"fit": KNOWN[name]["fit"], "error": KNOWN[name]["error"]}
+
+    models = {"low": "floor", "mean": "floor", "good": None}
+    _, out = report(Bench(models, values))
+    good = board(out)["good"]["metrics"]
+    assert good["error"]["score"]["mean"] == pytest.approx((1.5 - 2) / (0 - 2))
+    assert good["fit"]["score"]["mean"] == pytest.approx((0.6 - 0.2) / (1 - 0.2))
+    assert "no ceiling control was scored" in (out / "report.html").read_text()
+
+
+def test_without_a_floor_the_score_is_the_share_of_models_beaten(report):
+    _, out = report(Bench({"good": None, "poor": None, "top": "ceiling"}, known))
+    rows = board(out)
+    assert rows["good"]["scale"] == "share_beaten"
+    assert rows["good"]["score"]["mean"] == 1
+    assert rows["poor"]["score"]["mean"] == 0
+    assert "No floor control has a score here" in (out / "report.html").read_text()
+
+
+def test_a_model_that_lacks_a_score_is_shown_and_not_ranked(report):
+    def values(name, dataset, setting, seed):
+        if name == "good" and seed == 2:
+            return {"status": {"status": "failed", "reason": "it broke", "exit_code": 1}}
+        return dict(KNOWN[name])
+
+    _, out = report(Bench(CONTROLS | {"good": None, "poor": None}, values))
+    good = board(out)["good"]
+    assert good["rank"] is None
+    assert (good["comparisons"], good["comparisons_expected"]) == (4, 6)
+    assert (good["score"]["low"], good["score"]["high"]) == (None, None)
+    assert board(out)["poor"]["rank"] == 1
+
+
+def test_an_undefined_metric_leaves_the_model_unranked(report):
+    def values(name, *_):
+        return KNOWN[name] | ({"fit": None} if name == "poor" else {})
+
+    _, out = report(Bench(CONTROLS | {"good": None, "poor": None}, values))
+    poor = board(out)["poor"]
+    assert poor["rank"] is None
+    assert poor["metrics"]["error"]["rank"] == 2
+    assert "fit" not in poor["metrics"]
+    assert "prediction is constant" in (out / "report.html").read_text()
+
+
+def test_a_floor_as_good_as_the_ceiling_leaves_nothing_to_scale(report):
+    def values(name, *_):
+        return KNOWN[name] | {"error": 1.0}
+
+    _, out = report(Bench(CONTROLS | {"good": None}, values))
+    rows = board(out)
+    assert set(rows["good"]["metrics"]) == {"fit"}
+    assert rows["good"]["rank"] == 1
+
+
+def test_a_seed_that_ties_models_ties_their_ranks(report):
+    noise = {"good": (0.0, 0.1, -0.1), "poor": (0.1, -0.1, 0.05)}
+
+    def values(name, dataset, setting, seed):
+        if name not in noise:
+            return dict(KNOWN[name])
+        return {"error": 1.5 + noise[name][seed - 1], "fit": 0.6}
+
+    _, out = report(Bench(CONTROLS | {"good": None, "poor": None}, values))
+    rows = board(out)
+    assert (rows["good"]["rank"], rows["poor"]["rank"]) == (1, 1)
+    assert rows["good"]["tied"]
+    page = (out / "report.html").read_text()
+    assert "It does not separate from" in page
+    assert "It separates from" not in page
+    assert "1=" in (out / "summary.txt").read_text()
