@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
-from lacuna.report import stage
 from synthetic import FACTS, Bench
+
+from lacuna.report import stage
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lacuna.report.intervals import over_seeds, paired, ranks, separated
 from scipy import stats
+
+from lacuna.report.intervals import over_seeds, paired, ranks, separated
 
 VALUES = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
 

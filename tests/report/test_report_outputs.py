@@ -3,9 +3,10 @@ import json
 import shutil
 
 import pytest
+from synthetic import Bench, lively
+
 from lacuna_contract.errors import ContractError
 from lacuna_contract.schema import read_json
-from synthetic import Bench, lively
 
 ONE = {"floor": "floor", "top": "ceiling", "good": None}
 
@@ -149,6 +150,33 @@ def test_provenance_keeps_what_the_pipeline_said(tmp_path, report):
     assert good["params"] == {"rank": 20, "seed": "by run"}
     assert good["versions"] == {"numpy": "2.4.0"}
     assert "24.10.5" in (out / "report.html").read_text()
+
+
+def test_what_could_not_be_prepared_says_why_its_runs_are_lost(tmp_path):
+    from lacuna.report.records import load
+
+    bench = Bench(ONE, lambda *_: None, datasets=("alpha", "beta", "gamma"), seeds=(1,))
+    plan, records = bench.write(tmp_path)
+    refusals = [
+        {"dataset": "alpha", "reason": "alpha.h5ad: X holds fractions"},
+        {"key": "reconstruction/beta/mask_15_seed_1", "reason": "nothing to hide"},
+    ]
+    runs, _ = load(json.loads(plan.read_text()), records, refusals)
+    assert {run.status for run in runs} == {"lost"}
+    reasons = {run.dataset: run.reason for run in runs}
+    assert reasons["alpha"] == "its input could not be prepared: alpha.h5ad: X holds fractions"
+    assert reasons["beta"] == "its input could not be prepared: nothing to hide"
+    assert reasons["gamma"].startswith("no record")
+
+
+def test_records_are_found_behind_links(report, tmp_path):
+    def link(plan, records):
+        for place in list(records.iterdir()):
+            place.rename(tmp_path / f"task_{place.name}")
+            place.symlink_to(tmp_path / f"task_{place.name}", target_is_directory=True)
+
+    verdict, _ = report(Bench(ONE, values), link)
+    assert verdict["ok"] == 9
 
 
 def test_a_plan_that_breaks_its_schema_is_refused(tmp_path, report):

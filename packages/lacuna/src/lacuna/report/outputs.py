@@ -7,9 +7,8 @@ import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import lacuna_contract
-
 import lacuna
+import lacuna_contract
 
 from .intervals import Interval
 from .leaderboard import Board

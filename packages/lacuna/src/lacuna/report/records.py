@@ -1,5 +1,7 @@
 """Read plan.json and the records of its runs; what has no usable record is `lost`."""
 
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,18 +72,24 @@ class Run:
         return self.condition.removesuffix(f"_seed_{self.seed}")
 
 
-def load(plan: dict, folder: Path) -> tuple[list[Run], list[str]]:
-    """Every run of the plan in the plan's order, and remarks on records that could not be used."""
+def load(plan: dict, folder: Path, refusals: Sequence[Mapping] = ()) -> tuple[list[Run], list[str]]:
+    """Every run of the plan in the plan's order, and remarks on records that could not be used.
+
+    `refusals` say what could not be prepared: {"dataset" or "key" (of a condition), "reason"}.
+    """
     runs: dict[str, Run] = {}
+    refused = {row.get("key") or row.get("dataset"): row["reason"] for row in refusals}
     for row in plan["runs"]:
         run = Run(**{key: row.get(key) for key in IDENTITY})
         if row["not_applicable"]:
             run.status, run.reason = "not_applicable", row["not_applicable"]
+        elif why := refused.get(row["key"]) or refused.get(row["dataset"]):
+            run.reason = f"its input could not be prepared: {why}"
         runs[run.id] = run
     remarks: list[str] = []
     seen: dict[str, str] = {}
     strangers = 0
-    for path in sorted(folder.rglob("status.json")):
+    for path in _statuses(folder):
         where = str(path.parent.relative_to(folder))
         try:
             status = _read(path, "status")
@@ -104,6 +112,12 @@ def load(plan: dict, folder: Path) -> tuple[list[Run], list[str]]:
         belong = "record belongs" if strangers == 1 else "records belong"
         remarks.append(f"{strangers} {belong} to no run of this plan; left out")
     return list(runs.values()), remarks
+
+
+def _statuses(folder: Path) -> list[Path]:
+    # Nextflow stages a record as a link to its folder, which rglob would not enter.
+    walk = os.walk(folder, followlinks=True)
+    return sorted(Path(place, "status.json") for place, _, files in walk if "status.json" in files)
 
 
 def _fill(run: Run, status: dict, folder: Path) -> None:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-
-from lacuna_contract.schema import read_json, write_json
+from typing import Any
 
 from lacuna import tasks
+from lacuna_contract.schema import read_json, write_json
 
 from . import outputs
 from .leaderboard import Board, build_board
@@ -26,7 +26,13 @@ MOST_GROUPS = 12
 MOST_SERIES = 12
 
 
-def build(plan: Path, records: Path, provenance: Path | None, output: Path) -> dict:
+def build(
+    plan: Path,
+    records: Path,
+    provenance: Path | None,
+    output: Path,
+    refusals: Path | None = None,
+) -> dict:
     """Write results.csv, results.json, report.html, provenance.json, summary.txt, verdict.json.
 
     Args:
@@ -34,6 +40,7 @@ def build(plan: Path, records: Path, provenance: Path | None, output: Path) -> d
         records: folder with status.json, metrics.json and metadata.json of each run, at any depth.
         provenance: JSON of what the pipeline knows (versions, parameters, engine), or None.
         output: folder to write to; made where it is missing.
+        refusals: JSON list of what could not be prepared, or None: {"dataset" or "key", "reason"}.
 
     Returns:
         The verdict: {"runs", "ok", "failed", "not_applicable", "statuses"}.
@@ -43,8 +50,8 @@ def build(plan: Path, records: Path, provenance: Path | None, output: Path) -> d
     """
     created = datetime.now(UTC).isoformat(timespec="seconds")
     planned = read_json(plan, "plan")
-    runs, remarks = load(planned, records)
-    pipeline = json.loads(provenance.read_text(encoding="utf-8")) if provenance else {}
+    runs, remarks = load(planned, records, _json(refusals) or [])
+    pipeline = _json(provenance) or {}
     facts = {task: describe(task, names) for task, names in planned["metrics"].items()}
     by_task = {task: [run for run in runs if run.task == task] for task in _order(runs)}
     boards = [build_board(task, own, facts[task]) for task, own in by_task.items()]
@@ -76,6 +83,10 @@ def build(plan: Path, records: Path, provenance: Path | None, output: Path) -> d
 
 def _order(runs: Sequence[Run]) -> list[str]:
     return list(dict.fromkeys(run.task for run in runs))
+
+
+def _json(path: Path | None) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path else None
 
 
 def _write_json(path: Path, document: dict) -> None:
