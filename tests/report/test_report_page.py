@@ -80,6 +80,10 @@ def nothing(name, *_):
 def test_the_page_stands_whatever_is_missing(report, bench):
     _, out = report(bench)
     check(page(out))
+    if (out / "leaderboard.svg").exists():
+        drawing = (out / "leaderboard.svg").read_text()
+        ElementTree.fromstring(drawing)
+        assert "http" not in drawing.replace("http://www.w3.org/2000/svg", "")
 
 
 def test_words_at_the_top_say_who_leads_and_whether_it_separates(report):

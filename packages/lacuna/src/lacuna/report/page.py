@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape as e
-from importlib.resources import files
 
 from . import plots, sections
 from .leaderboard import Board
@@ -10,7 +9,7 @@ from .metrics import MetricFacts
 from .numerals import count
 from .records import Run
 from .style import Look, looks
-from .svg import Figure
+from .svg import Figure, asset
 from .words import compared, outcome
 
 #: Nothing outside this file is ever asked for, and the browser is told to hold it to that.
@@ -55,9 +54,10 @@ def page(
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width,initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>Lacuna benchmark report</title><style>{_asset('page.css')}</style></head><body>"
+        "<title>Lacuna benchmark report</title>"
+        f"<style>{asset('drawing.css')}{asset('page.css')}</style></head><body>"
         + "\n".join(body)
-        + f"<script>{_asset('page.js')}</script></body></html>\n"
+        + f"<script>{asset('page.js')}</script></body></html>\n"
     )
 
 
@@ -120,7 +120,3 @@ def _provenance(provenance: dict) -> str:
         + sections.fold("Inputs by SHA-256", sections.table(["Input", "SHA-256"], inputs, "runs"))
         + "</section>"
     )  # fmt: skip
-
-
-def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from . import outputs
 from .leaderboard import Board, build_board
 from .metrics import describe
 from .page import page
+from .picture import picture
 from .records import Run, load
 from .style import looks
 from .svg import Figure, Series
@@ -33,7 +34,8 @@ def build(
     output: Path,
     refusals: Path | None = None,
 ) -> dict:
-    """Write results.csv, results.json, report.html, provenance.json, summary.txt, verdict.json.
+    """Write results.csv and .json, report.html, leaderboard.svg, provenance.json, summary.txt and
+    verdict.json.
 
     Args:
         plan: plan.json.
@@ -75,6 +77,8 @@ def build(
         remarks=[*remarks, *doubts],
     )
     (output / "report.html").write_text(html, encoding="utf-8")
+    if drawn := picture(boards):
+        (output / "leaderboard.svg").write_text(drawn, encoding="utf-8")
     verdict = outputs.verdict(runs)
     # Last: whoever waits for the verdict finds everything else written.
     _write_json(output / "verdict.json", verdict)

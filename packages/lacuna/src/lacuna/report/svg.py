@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files
 
 WIDTH, HEIGHT = 340, 250
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 24, 42
@@ -110,18 +111,23 @@ def tick_text(value: float) -> str:
     return text.replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
 
 
+def asset(name: str) -> str:
+    """The text of a file beside this one."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
 class Panel:
     """One set of axes. Coordinates are data values; what lies outside the axes is clipped away."""
 
-    def __init__(self, x: Axis, y: Axis, title: str = "", *, width=WIDTH, height=HEIGHT):
+    def __init__(self, x: Axis, y: Axis, title="", *, width=WIDTH, height=HEIGHT, left=LEFT):
         self.x, self.y, self.title = x, y, title
-        self.width, self.height = width, height
+        self.width, self.height, self.left = width, height, left
         self.marks: list[str] = []
         self.taken: list[tuple[float, float, float, float]] = []
         self.labels: list[tuple[float, float, str, str]] = []
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        px = LEFT + self.x.place(x) * (self.width - LEFT - RIGHT)
+        px = self.left + self.x.place(x) * (self.width - self.left - RIGHT)
         py = self.height - BOTTOM - self.y.place(y) * (self.height - TOP - BOTTOM)
         return round(px, 1), round(py, 1)
 
@@ -179,7 +185,7 @@ class Panel:
 
     def render(self, about: str = "") -> str:
         """The panel as an <svg> element."""
-        left, bottom = LEFT, self.height - BOTTOM
+        left, bottom = self.left, self.height - BOTTOM
         right = self.width - RIGHT
         out = [
             f'<svg viewBox="0 0 {self.width} {self.height}" width="{self.width}" '
@@ -192,7 +198,7 @@ class Panel:
             out.append(f'<path class="grid" d="M{left} {py:g}H{right}"/>')
             out.append(
                 f'<text class="tick" x="{left - 6}" y="{py + 3.5:g}" text-anchor="end">'
-                f"{text}</text>"
+                f"{escape(text)}</text>"
             )
         for value, text in self.x.ticks():
             px, _ = self.at(value, self.y.low)
@@ -207,10 +213,11 @@ class Panel:
             f'<text class="axis" x="{middle:g}" y="{self.height - 6}" text-anchor="middle">'
             f"{escape(self.x.label)}</text>"
         )
-        out.append(
-            f'<text class="axis" transform="translate(11 {(TOP + bottom) / 2:g}) rotate(-90)" '
-            f'text-anchor="middle">{escape(self.y.label)}</text>'
-        )
+        if self.y.label:
+            out.append(
+                f'<text class="axis" transform="translate(11 {(TOP + bottom) / 2:g}) rotate(-90)" '
+                f'text-anchor="middle">{escape(self.y.label)}</text>'
+            )
         out += self.marks
         out += spread(self.labels, self.taken, self.width, self.height)
         return "".join(out) + "</svg>"

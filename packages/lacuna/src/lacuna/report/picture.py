@@ -1,0 +1,73 @@
+"""leaderboard.svg: the result as one picture, for a README or a slide."""
+
+from collections.abc import Sequence
+from html import escape
+
+from . import plots
+from .leaderboard import Board, Entry
+from .numerals import sig
+from .style import looks
+from .svg import BOTTOM, HEIGHT, TOP, Axis, Panel, asset
+
+WIDTH, LEFT, ROW, MOST = 820, 130, 21, 16
+
+
+def picture(boards: Sequence[Board]) -> str | None:
+    """Each task's scores with their intervals, beside quality against time; None without scores."""
+    parts, height = [], 8
+    for board in boards:
+        panel = _scores(board)
+        if panel is None:
+            continue
+        cost = plots.cost(board, looks(board))
+        parts.append(_at(panel.render(f"Scores: {board.task}"), 0, height))
+        if cost:
+            parts.append(_at(cost.panels[0], 480, height))
+        height += max(panel.height, HEIGHT if cost else 0) + 12
+    if not parts:
+        return None
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'width="{WIDTH}" height="{height}"><title>Lacuna leaderboard</title>'
+        f"<style>{escape(asset('drawing.css'), quote=False)}</style>"
+        f'<rect width="{WIDTH}" height="{height}" fill="var(--paper)"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def _at(panel: str, x: float, y: float) -> str:
+    return panel.replace("<svg ", f'<svg x="{x:g}" y="{y:g}" ', 1)
+
+
+def _scores(board: Board) -> Panel | None:
+    entries = [entry for entry in board.entries if entry.score][:MOST]
+    if not entries:
+        return None
+    lows = [entry.score.mean for entry in entries]
+    x = Axis(
+        "Score: 0 best floor control, 1 ceiling" if board.scaled else "Share of models beaten",
+        max(min(0, *lows, 0) - 0.04, -0.5), 1.04,
+    )  # fmt: skip
+    spots = {entry.name: len(entries) - place - 0.5 for place, entry in enumerate(entries)}
+    names = tuple((spots[entry.name], _row_name(entry)) for entry in entries)
+    panel = Panel(
+        x, Axis("", 0, len(entries), names=names), board.task.replace("_", " ").capitalize(),
+        width=460, height=max(TOP + BOTTOM + ROW * len(entries), HEIGHT), left=LEFT,
+    )  # fmt: skip
+    look = looks(board)
+    for end in (0, 1):
+        panel.guide(end, across=False)
+    for entry in entries:
+        own, y, score = look[entry.name], spots[entry.name], entry.score
+        if score.low is not None:
+            ends = [min(max(v, x.low), x.high) for v in (score.low, score.high)]
+            panel.segment((ends[0], y), (ends[1], y), f"whisker {own.css}")
+        if panel.inside(score.mean, y):
+            panel.point(score.mean, y, own.css, own.marker, f"{entry.name}: {sig(score.mean)}")
+            panel.label(score.mean, y, sig(score.mean), own.css)
+    return panel
+
+
+def _row_name(entry: Entry) -> str:
+    rank = f"{entry.rank}{'=' if entry.tied else '.'} " if entry.ranked else ""
+    name = entry.name if len(entry.name) < 18 else entry.name[:16] + "…"
+    return rank + name
