@@ -1,0 +1,5 @@
+import sys
+
+from lacuna.cli import main
+
+sys.exit(main())

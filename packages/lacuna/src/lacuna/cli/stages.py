@@ -1,0 +1,107 @@
+"""The stages of the pipeline as commands. Each reads files, validates them, and writes files."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.schema import read_json, validate, write_json
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Parameters and manifests to plan.json."""
+    from lacuna.plan import make_plan
+
+    made = make_plan(_read(args.params), _read(args.models), args.sheet)
+    write_json(args.output, made, "plan")
+
+
+def import_dataset(args: argparse.Namespace) -> None:
+    """A dataset to raw counts."""
+    from lacuna import tasks
+
+    row = read_json(args.dataset, "dataset")
+    source = args.source
+    if source is None and row["source"] is not None:
+        source = Path(row["source"])
+    tasks.load(row["task"]).import_dataset(row, source, args.output)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Raw counts to what a model gets, and what it is scored against."""
+    from lacuna import tasks
+
+    condition = read_json(args.condition, "condition")
+    task = tasks.load(condition["task"])
+    task.prepare(condition, args.raw, args.input, args.truth, args.salt)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """What a run left behind to its record."""
+    from lacuna.evaluation import evaluate_run
+
+    run = _read(args.run)
+    validate({key: value for key, value in run.items() if key in _identity()}, "run", args.run)
+    names = [name for name in args.metrics.split(",") if name]
+    evaluate_run(run, args.truth, args.files, names, args.output)
+
+
+def report(args: argparse.Namespace) -> None:
+    """The records of all runs to tables and report.html."""
+    from lacuna.report import build
+
+    build(args.plan, args.records, args.provenance, args.output, args.refusals)
+
+
+def _identity() -> tuple[str, ...]:
+    from lacuna.evaluation import IDENTITY
+
+    return IDENTITY
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ContractError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise ContractError(f"{path} is not JSON: {error}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lacuna", description="The stages of the pipeline.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
+
+    def add(name: str, function: Any, **options: bool) -> None:
+        command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        command.set_defaults(function=function)
+        for option, required in options.items():
+            command.add_argument(f"--{option}", type=Path, required=required)
+
+    add("plan", plan, params=True, models=True, sheet=False, output=True)
+    add("import", import_dataset, dataset=True, source=False, output=True)
+    add("prepare", prepare, condition=True, raw=True, input=True, truth=True)
+    add("evaluate", evaluate, run=True, truth=True, files=True, output=True)
+    add("report", report, plan=True, records=True, provenance=False, refusals=False, output=True)
+    commands.choices["prepare"].add_argument("--salt", default="", help="a secret, see docs")
+    commands.choices["evaluate"].add_argument("--metrics", required=True, help="names: mse,pearson")
+    return parser
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one stage; 1 and a sentence on stderr for what is wrong with its files."""
+    parser = _parser()
+    stages = next(a for a in parser._actions if a.dest == "command").choices
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in stages:
+        print(f"error: {suggest(arguments[0], stages, 'stage')}", file=sys.stderr)
+        return 2
+    args = parser.parse_args(arguments)
+    try:
+        args.function(args)
+    except ContractError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

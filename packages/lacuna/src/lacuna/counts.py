@@ -1,0 +1,296 @@
+"""Counts out of anybody's h5ad: CSR, CSC or dense, of any numeric type, in pieces.
+
+What is not counts is refused with what was found. Nothing is rounded, clipped or exponentiated to
+make it fit.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from scipy import sparse
+
+from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.h5ad import (
+    H5adWriter,
+    Matrix,
+    node,
+    open_h5ad,
+    read_column,
+    read_names,
+    read_strings,
+)
+
+CHUNK_ENTRIES = 2_000_000
+CSC_ENTRIES = 4_000_000  # of one window of rows; each window costs a pass over the file
+SAMPLE = 100_000
+EXACT_FLOAT32 = 1 << 24
+SYMBOLS = ("symbol", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "feature_name")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Names and columns of obs or var. Files from before anndata 0.7 have a compound table."""
+
+    file: h5py.File
+    axis: str
+
+    @property
+    def _old(self) -> np.ndarray | None:
+        stored = node(self.file, self.axis)
+        return stored[:] if isinstance(stored, h5py.Dataset) else None
+
+    def names(self) -> list[str]:
+        """Names in the file's order."""
+        table = self._old
+        if table is None:
+            return read_names(self.file, self.axis)
+        key = next((k for k in ("index", "_index") if k in table.dtype.names), None)
+        if key is None:
+            raise ContractError(f"{self.file.filename}: /{self.axis} has no column of names")
+        return _text(table[key])
+
+    def columns(self) -> list[str]:
+        """The columns that there are."""
+        table = self._old
+        if table is not None:
+            return [name for name in table.dtype.names if name not in ("index", "_index")]
+        frame = self.file[self.axis]
+        return [k for k in frame if k not in (frame.attrs.get("_index", "_index"), "__categories")]
+
+    def text(self, name: str) -> list[str]:
+        """A column as strings, categories decoded."""
+        if name not in self.columns():
+            what = f"column of {self.axis}"
+            raise ContractError(f"{self.file.filename}: {suggest(name, self.columns(), what)}")
+        table = self._old
+        if table is None:
+            data = self.file[self.axis][name]
+            if isinstance(data, h5py.Dataset) and "categories" in data.attrs:  # anndata 0.7
+                labels = read_strings(self.file[data.attrs["categories"]])
+                return [labels[code] if code >= 0 else "" for code in data[:]]
+            return [str(value) for value in read_column(self.file, self.axis, name)]
+        labels = f"uns/{name}_categories"
+        if labels in self.file:
+            categories = _text(self.file[labels][:])
+            return [categories[code] if code >= 0 else "" for code in table[name]]
+        return _text(table[name])
+
+
+def _text(values: np.ndarray) -> list[str]:
+    return [v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()]
+
+
+def find_matrix(file: h5py.File, layer: str | None) -> str:
+    """The path of the matrix that holds the counts: X, or a layer; ``raw/X`` by that name."""
+    if layer in (None, "", "X"):
+        if "X" not in file:
+            there = ", ".join(f"layers/{k}" for k in file.get("layers", {})) or "none"
+            raise ContractError(
+                f"{file.filename} has no X; expected counts there, or the name of a layer in the "
+                f"dataset sheet's column 'layer'. Layers: {there}"
+            )
+        return "X"
+    layers = list(file.get("layers", {}))
+    if layer in layers:
+        return f"layers/{layer}"
+    if layer == "raw/X" and layer in file:
+        return layer
+    raise ContractError(f"{file.filename}: {suggest(layer, layers, 'layer')}")
+
+
+def check_unique(names: list[str], what: str, where: str | Path) -> None:
+    """Raise `ContractError` naming the names that repeat."""
+    if len(set(names)) == len(names):
+        return
+    repeated = [(name, n) for name, n in Counter(names).items() if n > 1]
+    shown = ", ".join(f"'{name}' ({n} times)" for name, n in repeated[:5])
+    more = f" and {len(repeated) - 5} more" if len(repeated) > 5 else ""
+    frame = "obs" if what == "cell" else "var"
+    raise ContractError(
+        f"{where}: {what} names repeat: {shown}{more}. Cells and genes are matched by name, so "
+        f"each must be given once, e.g. with adata.{frame}_names_make_unique()"
+    )
+
+
+def problem(values: np.ndarray) -> tuple[str, np.ndarray] | None:
+    """What keeps `values` from being counts, and where; None if they are counts."""
+    tests = (
+        ("NaN", np.isnan),
+        ("infinite values", np.isinf),
+        ("negative values", lambda v: v < 0),
+        ("fractional values", lambda v: v != np.rint(v)),
+        (f"values above {EXACT_FLOAT32:,}, not exact in float32", lambda v: v > EXACT_FLOAT32),
+    )
+    if values.dtype.kind not in "fiub":
+        return f"values of type {values.dtype}", np.ones(len(values), dtype=bool)
+    if values.dtype.kind == "b":
+        return None
+    for name, test in tests:
+        if values.dtype.kind in "fi" or name.startswith("values"):
+            found = test(values)
+            if found.any():
+                return name, found
+    return None
+
+
+def whole_alternatives(file: h5py.File) -> list[str]:
+    """Matrices of the file that look like counts, judged by their first stored values."""
+    candidates = ["X", *(f"layers/{k}" for k in file.get("layers", {})), "raw/X"]
+    found = []
+    for path in candidates:
+        if path not in file or isinstance(file[path], h5py.Datatype):
+            continue
+        stored = file[path]
+        data = stored.get("data") if isinstance(stored, h5py.Group) else stored
+        if data is None or data.dtype.kind not in "fiu":
+            continue
+        sample = data[: max(1, SAMPLE // int(np.prod(data.shape[1:], initial=1)))].ravel()
+        if len(sample) and problem(sample) is None:
+            found.append(path)
+    return found
+
+
+@dataclass(frozen=True)
+class Source:
+    """The counts of an h5ad: opened, named, not read yet."""
+
+    file: h5py.File
+    path: str
+    cells: list[str]
+    genes: list[str]
+
+    @property
+    def where(self) -> str:
+        """For messages: file and slot."""
+        return f"{self.file.filename}: {self.path}"
+
+    def rows(self) -> Iterator[sparse.csr_matrix]:
+        """Canonical CSR float32 chunks, checked to be counts."""
+        for first, rows in _any_rows(self.file[self.path]):
+            found = problem(rows.data)
+            if found:
+                self._refuse(first, rows, *found)
+            rows.sum_duplicates()
+            rows.eliminate_zeros()
+            yield rows.astype(np.float32)
+
+    def _refuse(self, first: int, rows: sparse.csr_matrix, name: str, bad: np.ndarray) -> None:
+        at = int(np.flatnonzero(bad)[0])
+        row = int(np.searchsorted(rows.indptr, at, side="right")) - 1
+        cell, gene = self.cells[first + row], self.genes[rows.indices[at]]
+        others = [path for path in whole_alternatives(self.file) if path != self.path]
+        hint = f" These hold whole counts: {', '.join(others)}." if others else ""
+        raise ContractError(
+            f"{self.where} holds {name}: {rows.data[at]} at cell '{cell}', gene '{gene}', the "
+            f"first of {int(bad.sum())} among {len(bad)} stored values. Expected raw counts "
+            f"(whole, not negative).{hint} Name the layer in the dataset sheet's column 'layer'."
+        )
+
+
+def open_counts(file: h5py.File, layer: str | None = None) -> Source:
+    """Find the counts of an open h5ad, and check names and shape; the values are checked later."""
+    path = find_matrix(file, layer)
+    stored = file[path]
+    encoding = stored.attrs.get("encoding-type", "array")
+    if encoding == "dataframe":
+        raise ContractError(f"{file.filename}: {path} is a dataframe; expected a matrix of counts")
+    matrix = Matrix(stored)
+    genes_axis = "raw/var" if path == "raw/X" else "var"
+    cells, genes = Frame(file, "obs").names(), Frame(file, genes_axis).names()
+    if matrix.shape != (len(cells), len(genes)):
+        raise ContractError(
+            f"{file.filename}: {path} has shape {matrix.shape}, but there are {len(cells)} cell "
+            f"names and {len(genes)} gene names"
+        )
+    if 0 in matrix.shape:
+        raise ContractError(f"{file.filename}: {path} is empty, of shape {matrix.shape}")
+    check_unique(cells, "cell", file.filename)
+    check_unique(genes, "gene", file.filename)
+    return Source(file, path, cells, genes)
+
+
+def _any_rows(stored: h5py.Group | h5py.Dataset) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    matrix = Matrix(stored)
+    if matrix.format == "csc_matrix":
+        yield from csc_rows(stored, matrix.shape, matrix.indptr)
+        return
+    if matrix.format == "array":
+        # Two million entries, all of them stored.
+        for first, rows in matrix.chunks():
+            nonzero = np.nonzero(rows)
+            yield first, sparse.csr_matrix((rows[nonzero], nonzero), shape=rows.shape)
+        return
+    yield from sized_chunks(matrix, CHUNK_ENTRIES)
+
+
+def sized_chunks(matrix: Matrix, entries: int) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    """(first row, rows) with at most `entries` stored values, and at least one row."""
+    start = 0
+    while start < matrix.shape[0]:
+        stop = int(np.searchsorted(matrix.indptr, matrix.indptr[start] + entries, side="right")) - 1
+        stop = min(matrix.shape[0], max(stop, start + 1))
+        yield start, matrix.rows(start, stop)
+        start = stop
+
+
+def csc_rows(
+    group: h5py.Group, shape: tuple[int, int], indptr: np.ndarray, entries: int = CSC_ENTRIES
+) -> Iterator[tuple[int, sparse.csr_matrix]]:
+    """Rows of a matrix that is stored by columns, in bounded memory and no scratch space.
+
+    The rows are cut into windows of at most `entries` stored values; each window is collected in
+    one pass over the file.
+    """
+    per_row = np.zeros(shape[0], dtype=np.int64)
+    for start in range(0, len(group["indices"]), CHUNK_ENTRIES):
+        piece = group["indices"][start : start + CHUNK_ENTRIES]
+        per_row += np.bincount(piece, minlength=shape[0])
+    ends = np.concatenate([[0], np.cumsum(per_row)])
+    first = 0
+    while first < shape[0]:
+        last = int(np.searchsorted(ends, ends[first] + entries, side="right")) - 1
+        last = min(shape[0], max(last, first + 1))
+        parts = []
+        for start in range(0, len(group["indices"]), CHUNK_ENTRIES):
+            rows = group["indices"][start : start + CHUNK_ENTRIES]
+            inside = np.flatnonzero((rows >= first) & (rows < last))
+            values = group["data"][start : start + CHUNK_ENTRIES][inside]
+            columns = np.searchsorted(indptr, start + inside, side="right") - 1
+            parts.append((values, rows[inside] - first, columns.astype(np.int32)))
+        values, rows, columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        yield first, sparse.csr_matrix((values, (rows, columns)), shape=(last - first, shape[1]))
+        first = last
+
+
+def import_counts(
+    source: str | Path,
+    output: str | Path,
+    layer: str | None = None,
+    cell_type: str | None = None,
+) -> None:
+    """Write the counts of any h5ad as the CSR float32 file that the benchmark starts from.
+
+    Raises `ContractError` when the file cannot be read, has no such layer, repeats a name, or
+    holds anything but counts.
+    """
+    with open_h5ad(source) as file:
+        try:
+            counts = open_counts(file, layer)
+            axis = Frame(file, "raw/var" if counts.path == "raw/X" else "var")
+            symbol = next((name for name in SYMBOLS if name in axis.columns()), None)
+            types = Frame(file, "obs").text(cell_type) if cell_type else None
+            with H5adWriter(output, counts.cells, counts.genes) as writer:
+                x = writer.csr("X", np.float32)
+                for rows in counts.rows():
+                    x.append(rows)
+                if types:
+                    writer.column("obs", "cell_type", types)
+                if symbol:
+                    writer.column("var", "symbol", axis.text(symbol))
+        except (OSError, KeyError) as error:
+            # h5py's words for a file whose header is whole and whose data are not.
+            raise ContractError(f"{source} is damaged: {error}") from None

@@ -1,0 +1,156 @@
+"""Dataset sheets, and the two datasets that Lacuna knows how to get."""
+
+import csv
+import importlib.util
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from scipy import sparse
+
+from lacuna.counts import Frame, import_counts
+from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad
+from lacuna_contract.schema import errors, load
+
+PBMC = "datasets/10x_pbmc68k_reduced.h5ad"
+PBMC3K = "https://falexwolf.de/data/pbmc3k_raw.h5ad"
+#: How far a value may be from a whole number to be taken for it; in `pbmc` all are within 0.12.
+ROUNDING = 0.2
+
+
+def read_sheet(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a dataset sheet: ``{"dataset", "path", "task", "layer", "cell_type"}``, the last
+    three only where they are filled in (`task` has a default). `ContractError` lists everything
+    that is wrong with the sheet, by line. Whether the files exist is not looked at.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ContractError(f"{path}: no such dataset sheet")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ContractError(f"{path} is not a CSV in UTF-8: {error}") from None
+    item = load("dataset_sheet")["items"]
+    known = list(item["properties"])
+    lines = csv.DictReader(text.splitlines(), restkey="", skipinitialspace=True)
+    header = [name.strip() for name in lines.fieldnames or []]
+    problems = [suggest(name, known, "column") for name in header if name not in known]
+    problems += [f"column '{name}' is given twice" for name in known if header.count(name) > 1]
+    missing = [name for name in item["required"] if name not in header]
+    problems += [f"column '{name}' is missing; there are: {', '.join(header)}" for name in missing]
+    if problems:
+        raise ContractError(f"{path}: " + "\n  ".join(problems))
+    lines.fieldnames = header
+    rows, seen = [], {}
+    for cells in lines:
+        where = f"line {lines.line_num}"
+        if "" in cells:
+            problems.append(f"{where}: more values than columns: {cells['']}")
+            continue
+        row = {k: v.strip() for k, v in cells.items() if v and v.strip()}
+        problems += [f"{where}: {text}" for text in errors([row], "dataset_sheet")]
+        name = row.get("dataset")
+        if name in seen:
+            problems.append(f"{where}: dataset '{name}' is there already, in line {seen[name]}")
+        seen[name] = lines.line_num
+        defaults = {k: v["default"] for k, v in item["properties"].items() if "default" in v}
+        rows.append(defaults | row)
+    if not rows and not problems:
+        problems.append("the sheet has no rows")
+    if problems:
+        raise ContractError(f"{path}: " + "\n  ".join(problems))
+    return rows
+
+
+def locate(row: dict[str, Any], sheet: str | Path) -> str:
+    """The file of a row, relative paths being relative to the sheet."""
+    source = row["path"]
+    if "://" in source or os.path.isabs(source):
+        return source
+    return str(Path(sheet).parent / source)
+
+
+def pbmc(output: str | Path) -> None:
+    """700 real PBMC (10x Genomics, Zheng et al. 2017, doi 10.1038/ncomms14049) x 765 genes.
+
+    The file is a part of the scanpy package; scanpy itself is not imported. Its ``raw.X`` is
+    log1p of counts scaled per cell. The scale of a cell is its smallest value that is not zero,
+    which is one count, so the counts come back exactly; `ContractError` if they do not.
+    """
+    package = importlib.util.find_spec("scanpy")
+    folders = package.submodule_search_locations if package else None
+    path = next((p for f in folders or [] if (p := Path(f) / PBMC).is_file()), None)
+    if path is None:
+        raise ContractError(
+            "dataset 'pbmc' comes with the package scanpy, which is not installed here; "
+            "expected it in the environment of the stage 'prepare'"
+        )
+    with open_h5ad(path) as file:
+        scaled = Matrix(file["raw.X"]).rows(0, file["raw.X"].attrs["h5sparse_shape"][0])
+        cells = Frame(file, "obs").names()
+        genes = [name.decode() for name in file["raw.var"]["index"]]
+        types = Frame(file, "obs").text("bulk_labels")
+    with H5adWriter(output, cells, genes) as writer:
+        writer.csr("X", np.float32).append(unscale(scaled))
+        writer.column("obs", "cell_type", types)
+
+
+def unscale(logged: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Whole counts from log1p of counts that were scaled per cell, given that each cell's smallest
+    value is one count. `ContractError` where a result is not near a whole number."""
+    values = np.expm1(logged.data.astype(np.float64))
+    per_row = np.diff(logged.indptr)
+    if (per_row == 0).any():
+        raise ContractError(f"{int((per_row == 0).sum())} cells have no counts to scale by")
+    smallest = np.minimum.reduceat(values, logged.indptr[:-1])
+    values /= np.repeat(smallest, per_row)
+    whole = np.rint(values)
+    worst = float(np.abs(values - whole).max())
+    if worst > ROUNDING:
+        raise ContractError(
+            f"counts cannot be recovered: a value is {worst:.2f} from a whole number"
+        )
+    parts = (whole.astype(np.float32), logged.indices, logged.indptr)
+    rows = sparse.csr_matrix(parts, shape=logged.shape)
+    rows.sort_indices()
+    return rows
+
+
+def pbmc3k(output: str | Path) -> None:
+    """2,700 PBMC x 32,738 genes (10x Genomics), raw counts. Downloaded once, then kept in the
+    user's cache."""
+    cached = cache() / "datasets" / "pbmc3k_raw.h5ad"
+    if not cached.is_file():
+        download(PBMC3K, cached, "pbmc3k")
+    import_counts(cached, output)
+
+
+def cache() -> Path:
+    """The folder for what is made once and used again."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("LACUNA_CACHE") or Path(base) / "lacuna")
+
+
+def download(url: str, path: Path, dataset: str) -> None:
+    """Fetch `url` into `path`; the file appears only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer, partial.open("wb") as file:
+            while block := answer.read(1 << 20):
+                file.write(block)
+        with h5py.File(partial):
+            pass
+    except (OSError, urllib.error.URLError) as error:
+        partial.unlink(missing_ok=True)
+        raise ContractError(
+            f"dataset '{dataset}' could not be downloaded from {url} ({error}). Without a network, "
+            f"put the file at {path}, use dataset 'pbmc', which is there offline, or name a file "
+            "of your own in a dataset sheet"
+        ) from None
+    partial.replace(path)

@@ -1,0 +1,118 @@
+"""The stage EVALUATE: from what a run left behind to its record, whatever the task."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lacuna import tasks
+from lacuna.tasks.base import InvalidOutput
+from lacuna_contract.errors import ContractError
+from lacuna_contract.h5ad import open_h5ad, read_uns
+from lacuna_contract.schema import read_json, write_json
+
+IDENTITY = (
+    "id", "task", "dataset", "condition", "seed", "model", "variant", "name", "control", "tier",
+    "image", "params",
+)  # fmt: skip
+NO_STATUS: dict[str, Any] = {
+    "status": "lost",
+    "reason": "the run left no status.json: it ended before its record could be written",
+    "attempts": 0,
+    "seconds": None,
+    "peak_memory_bytes": None,
+    "exit_code": None,
+    "stderr_tail": "",
+}
+
+
+def evaluate_run(
+    run: Mapping[str, Any], truth: Path, folder: Path, names: Sequence[str], output: Path
+) -> dict[str, Any]:
+    """Write the final ``status.json``, ``metadata.json`` where the model wrote one, and
+    ``metrics.json`` where the run could be scored, into `output`. Returns the status.
+
+    Parameters
+    ----------
+    run
+        An entry of the plan's runs.
+    truth
+        The truth of its condition.
+    folder
+        Where the run left ``status.json`` and, perhaps, ``prediction.h5ad`` (or its published
+        name) and ``metadata.json``.
+    names
+        Metrics to compute.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    for stale in ("metrics.json", "status.json", "metadata.json"):
+        if output != folder:
+            (output / stale).unlink(missing_ok=True)
+    (output / "metrics.json").unlink(missing_ok=True)
+    identity = {key: run[key] for key in IDENTITY if key in run}
+    status = _status(folder / "status.json")
+    metadata, broken = _metadata(folder / "metadata.json")
+    # An earlier evaluation may have judged a prediction that is still there.
+    judged = status["status"] == "invalid_output" and _find(run, folder) is not None
+    if status["status"] == "ok" or judged:
+        status |= {"status": "ok", "reason": None}
+        try:
+            if broken:
+                raise InvalidOutput(broken)
+            _same_input(status, truth)
+            prediction = _find(run, folder)
+            if prediction is None:
+                raise InvalidOutput("the model ended well and wrote no prediction")
+            scores = tasks.load(run["task"]).evaluate(truth, prediction, names)
+        except InvalidOutput as reason:
+            status |= {"status": "invalid_output", "reason": str(reason)}
+        else:
+            record = {
+                "run": identity,
+                "metrics": scores.metrics,
+                "undefined": scores.undefined,
+                "n_hidden": scores.n_hidden,
+                "value_space": scores.value_space,
+                "details": scores.details,
+            }
+            write_json(output / "metrics.json", record, "metrics")
+    if metadata is not None:
+        write_json(output / "metadata.json", metadata, "metadata")
+    elif broken and output == folder:
+        (output / "metadata.json").unlink()
+    write_json(output / "status.json", status | {"run": identity}, "status")
+    return status
+
+
+def _status(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return dict(NO_STATUS)
+    try:
+        return read_json(path, "status")
+    except ContractError as error:
+        return NO_STATUS | {"reason": f"the run's record cannot be used: {error}"}
+
+
+def _metadata(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """What the model said, or what is wrong with it."""
+    if not path.is_file():
+        return None, None
+    try:
+        return read_json(path, "metadata"), None
+    except (ContractError, UnicodeDecodeError) as error:
+        return None, str(error).replace(str(path), path.name)
+
+
+def _same_input(status: Mapping[str, Any], truth: Path) -> None:
+    with open_h5ad(truth) as file:
+        expected = read_uns(file).get("input_sha256")
+    found = status.get("input_sha256")
+    if found is not None and found != expected:
+        raise InvalidOutput(
+            f"the model was given an input with SHA-256 {found}; this truth belongs to {expected}. "
+            "Prepare the data and run the model again"
+        )
+
+
+def _find(run: Mapping[str, Any], folder: Path) -> Path | None:
+    paths = (folder / name for name in ("prediction.h5ad", run["prediction"]))
+    return next((path for path in paths if path.is_file()), None)

@@ -1,0 +1,5 @@
+"""Metrics, in a registry: every module of this folder is searched for them."""
+
+from lacuna.metrics.registry import Metric, Undefined, get, metric, of_task
+
+__all__ = ["Metric", "Undefined", "get", "metric", "of_task"]

@@ -1,0 +1,382 @@
+"""The hidden entries of some cells, and what is accumulated from them piece by piece.
+
+Every accumulator's memory is independent of the number of cells, but for `PerCell` (8 bytes a
+cell), `Ranks` (below its limit) and `Entries` (which has a limit).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lacuna.metrics.registry import Undefined
+from lacuna_contract.values import scale, to_counts
+
+STRATA = ("zero", "nonzero")
+#: Spread below this share of a value's size is rounding of float32, not variation.
+ROUNDING = float(np.finfo(np.float32).eps) ** 2
+
+
+class Piece:
+    """Hidden entries of consecutive cells, in CSR order.
+
+    Parameters
+    ----------
+    indptr
+        (cells + 1,): where each cell's entries begin.
+    gene
+        (entries,): column of each entry.
+    truth, prediction
+        (entries,): true counts; what was predicted, in `value_space`.
+    visible_total
+        (cells,): sum of the visible counts of each cell.
+    n_genes
+        Columns of the whole matrix.
+    """
+
+    def __init__(
+        self,
+        indptr: np.ndarray,
+        gene: np.ndarray,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+        visible_total: np.ndarray,
+        n_genes: int,
+        value_space: str = "counts",
+    ):
+        self.indptr, self.gene, self.n_genes = indptr, gene, n_genes
+        self.n_cells = len(indptr) - 1
+        self._visible, self._space = visible_total, value_space
+        self._truth = np.asarray(truth, dtype=np.float64)
+        self._given = np.asarray(prediction, dtype=np.float64)
+
+    def truth(self, space: str = "counts") -> np.ndarray:
+        """True values in a value space."""
+        return self._truth if space == "counts" else self._truth_lognorm
+
+    def prediction(self, space: str = "counts") -> np.ndarray:
+        """Predicted values in a value space; negative counts, which only the conversion from
+        lognorm can give, become 0."""
+        if space == self._space:
+            return self._given
+        return self._counts if space == "counts" else self._prediction_lognorm
+
+    @cached_property
+    def cell(self) -> np.ndarray:
+        """Number of each entry's cell within the piece."""
+        return np.repeat(np.arange(self.n_cells), np.diff(self.indptr))
+
+    @cached_property
+    def nonzero(self) -> np.ndarray:
+        """Positions of the entries whose true count is not zero."""
+        return np.flatnonzero(self._truth)
+
+    @cached_property
+    def zero(self) -> np.ndarray:
+        """Positions of the entries whose true count is zero."""
+        return np.flatnonzero(self._truth == 0)
+
+    @cached_property
+    def _scale(self) -> np.ndarray:
+        return np.repeat(scale(self._visible), np.diff(self.indptr))
+
+    @cached_property
+    def _truth_lognorm(self) -> np.ndarray:
+        values = np.zeros(len(self._truth))
+        at = self.nonzero
+        values[at] = np.log1p(self._truth[at] * self._scale[at])
+        return values
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        visible = np.repeat(self._visible, np.diff(self.indptr))
+        return np.maximum(to_counts(self._given, visible), 0.0)
+
+    @cached_property
+    def _prediction_lognorm(self) -> np.ndarray:
+        # log(1 + x) is three times faster than log1p, and as exact in absolute terms.
+        return np.log(1.0 + self._given * self._scale)
+
+
+@dataclass
+class Pair:
+    """Moments of truth and prediction over some entries: means, centred second moments, and the
+    sums of squared and absolute errors."""
+
+    n: int = 0
+    mean_truth: float = 0.0
+    mean_prediction: float = 0.0
+    m2_truth: float = 0.0
+    m2_prediction: float = 0.0
+    cross: float = 0.0
+    squared: float = 0.0
+    absolute: float = 0.0
+
+    @classmethod
+    def of(cls, truth: np.ndarray, prediction: np.ndarray) -> "Pair":
+        """Moments of two vectors."""
+        if not len(truth):
+            return cls()
+        error = prediction - truth
+        mean_t, mean_p = float(truth.mean()), float(prediction.mean())
+        t, p = truth - mean_t, prediction - mean_p
+        return cls(
+            len(truth), mean_t, mean_p, float(t @ t), float(p @ p), float(t @ p),
+            float(error @ error), float(np.abs(error).sum()),
+        )  # fmt: skip
+
+    def merge(self, other: "Pair") -> "Pair":
+        """Moments of both sets of entries (Chan, Golub, LeVeque 1983)."""
+        n = self.n + other.n
+        if n == 0:
+            return self
+        dt, dp = other.mean_truth - self.mean_truth, other.mean_prediction - self.mean_prediction
+        w = self.n * other.n / n
+        return Pair(
+            n,
+            self.mean_truth + dt * other.n / n,
+            self.mean_prediction + dp * other.n / n,
+            self.m2_truth + other.m2_truth + dt * dt * w,
+            self.m2_prediction + other.m2_prediction + dp * dp * w,
+            self.cross + other.cross + dt * dp * w,
+            self.squared + other.squared,
+            self.absolute + other.absolute,
+        )
+
+    def _some(self) -> None:
+        if self.n == 0:
+            raise Undefined("there are no such entries")
+
+    @property
+    def mean_squared_error(self) -> float:
+        """Mean of (prediction - truth)²."""
+        self._some()
+        return self.squared / self.n
+
+    @property
+    def mean_absolute_error(self) -> float:
+        """Mean of |prediction - truth|."""
+        self._some()
+        return self.absolute / self.n
+
+    @property
+    def correlation(self) -> float:
+        """Pearson's correlation of truth and prediction."""
+        self._some()
+        for name in ("truth", "prediction"):
+            mean, m2 = getattr(self, f"mean_{name}"), getattr(self, f"m2_{name}")
+            if m2 <= ROUNDING * (m2 + self.n * mean * mean):
+                raise Undefined(f"the {name} is constant over these {self.n} entries")
+        # One root of each, because the product can overflow.
+        value = self.cross / (np.sqrt(self.m2_truth) * np.sqrt(self.m2_prediction))
+        return float(np.clip(value, -1, 1))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Needs the `Pair` of all hidden entries, or of a stratum, in a value space."""
+
+    space: str = "counts"
+    stratum: str = "all"
+
+    def narrow(self, stratum: str) -> "Moments":
+        """The same of a stratum: "zero" or "nonzero" by the truth."""
+        return Moments(self.space, stratum)
+
+    @property
+    def shared(self) -> "Moments":
+        """The strata are accumulated together."""
+        return Moments(self.space)
+
+    def accumulator(self) -> "_Moments":
+        """See `lacuna.metrics.registry.Need`."""
+        return _Moments(self.space)
+
+    def view(self, result: dict[str, Pair]) -> Pair:
+        """The stratum's part of what was accumulated."""
+        return result[self.stratum]
+
+
+class _Moments:
+    def __init__(self, space: str):
+        self._space = space
+        self._strata = {name: Pair() for name in STRATA}
+
+    def update(self, piece: Piece) -> None:
+        truth, prediction = piece.truth(self._space), piece.prediction(self._space)
+        for name in STRATA:
+            at = getattr(piece, name)
+            part = Pair.of(truth[at], prediction[at])
+            self._strata[name] = self._strata[name].merge(part)
+
+    def result(self) -> dict[str, Pair]:
+        return {**self._strata, "all": self._strata["zero"].merge(self._strata["nonzero"])}
+
+
+class _Plain:
+    """What needs without strata have in common."""
+
+    @property
+    def shared(self) -> Any:
+        """What metrics share an accumulator by."""
+        return self
+
+    def view(self, result: Any) -> Any:
+        """What the metric's function gets."""
+        return result
+
+
+@dataclass(frozen=True)
+class Mean(_Plain):
+    """Needs the mean over hidden entries of ``loss(truth, prediction)``, a function of two vectors
+    that returns a vector."""
+
+    loss: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    space: str = "counts"
+
+    def accumulator(self) -> "_Mean":
+        """See `lacuna.metrics.registry.Need`."""
+        return _Mean(self)
+
+
+class _Mean:
+    def __init__(self, need: Mean):
+        self._need, self._sum, self._n = need, 0.0, 0
+
+    def update(self, piece: Piece) -> None:
+        need = self._need
+        losses = need.loss(piece.truth(need.space), piece.prediction(need.space))
+        self._sum, self._n = self._sum + float(losses.sum()), self._n + len(losses)
+
+    def result(self) -> float:
+        return self._sum / self._n
+
+
+def correlations(
+    n: np.ndarray, m2_truth: np.ndarray, m2_prediction: np.ndarray, cross: np.ndarray,
+    size: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Pearson's correlation of each group that has one.
+
+    Groups with fewer than two entries or a constant truth have none and are left out. Where only
+    the prediction is constant it counts as 0: leaving it out would reward a model for not
+    committing itself. `size` is the mean of the prediction's squares.
+    """
+    defined = (n >= 2) & (m2_truth > 0)
+    flat = m2_prediction <= ROUNDING * n * size
+    root = np.sqrt(np.where(defined, m2_truth, 1)) * np.sqrt(np.where(flat, 1, m2_prediction))
+    return np.clip(np.where(flat, 0.0, cross / root), -1, 1)[defined]
+
+
+@dataclass(frozen=True)
+class PerGene(_Plain):
+    """Needs the correlations of truth and prediction within each gene: a vector."""
+
+    def accumulator(self) -> "_PerGene":
+        """See `lacuna.metrics.registry.Need`."""
+        return _PerGene()
+
+
+class _PerGene:
+    def __init__(self) -> None:
+        self._sums: np.ndarray | None = None
+
+    def update(self, piece: Piece) -> None:
+        genes, at = piece.gene, piece.nonzero
+        if self._sums is None:
+            self._sums = np.zeros((6, piece.n_genes))
+            self._shift = np.full(piece.n_genes, np.nan)
+        n = np.bincount(genes, minlength=piece.n_genes)
+        prediction = piece.prediction()
+        new = np.isnan(self._shift) & (n > 0)
+        if new.any():
+            # Sums of squares about a nearby value, not about 0, keep their digits.
+            means = np.bincount(genes, prediction, piece.n_genes)[new] / n[new]
+            self._shift[new] = means
+        p = prediction - self._shift[genes]
+        t, some = piece.truth()[at], genes[at]
+        for row, (index, weights) in enumerate(
+            ((some, t), (genes, p), (some, t * t), (genes, p * p), (some, t * p[at]))
+        ):
+            self._sums[row] += np.bincount(index, weights, piece.n_genes)
+        self._sums[5] += n
+
+    def result(self) -> np.ndarray:
+        t, p, tt, pp, tp, n = self._sums
+        count = np.maximum(n, 1)
+        m2_p = np.maximum(pp - p * p / count, 0)
+        size = (np.nan_to_num(self._shift) + p / count) ** 2 + m2_p / count
+        # The truth's sums are of whole numbers: exact, so that constant is 0 exactly.
+        return correlations(n, (tt * count - t * t) / count, m2_p, tp - t * p / count, size)
+
+
+@dataclass(frozen=True)
+class PerCell(_Plain):
+    """Needs the correlations of truth and prediction within each cell: a vector."""
+
+    def accumulator(self) -> "_PerCell":
+        """See `lacuna.metrics.registry.Need`."""
+        return _PerCell()
+
+
+class _PerCell:
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+
+    def update(self, piece: Piece) -> None:
+        cells, at, k = piece.cell, piece.nonzero, piece.n_cells
+        n = np.diff(piece.indptr)
+        count = np.maximum(n, 1)
+        mean = np.bincount(cells, piece.prediction(), k) / count
+        p = piece.prediction() - mean[cells]
+        t, some = piece.truth()[at], cells[at]
+        sum_t = np.bincount(some, t, k)
+        m2_t = (np.bincount(some, t * t, k) * count - sum_t**2) / count
+        m2_p = np.bincount(cells, p * p, k)
+        cross = np.bincount(some, t * p[at], k)  # the p are centred, so t need not be
+        self._parts.append(correlations(n, m2_t, m2_p, cross, mean**2 + m2_p / count))
+
+    def result(self) -> np.ndarray:
+        return np.concatenate(self._parts)
+
+
+@dataclass(frozen=True)
+class Values:
+    """Vectors over all hidden entries."""
+
+    truth: np.ndarray
+    prediction: np.ndarray
+
+
+@dataclass(frozen=True)
+class Entries(_Plain):
+    """Needs the hidden entries themselves, as `Values` in a value space: for a metric that nothing
+    here serves. Above `limit` entries, 16 bytes each, the metric is undefined."""
+
+    space: str = "counts"
+    limit: int = 20_000_000
+
+    def accumulator(self) -> "_Entries":
+        """See `lacuna.metrics.registry.Need`."""
+        return _Entries(self)
+
+
+class _Entries:
+    def __init__(self, need: Entries):
+        self._need, self._n = need, 0
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def update(self, piece: Piece) -> None:
+        self._n += len(piece.gene)
+        if self._n > self._need.limit:
+            self._parts.clear()
+        else:
+            space = self._need.space
+            self._parts.append((piece.truth(space), piece.prediction(space)))
+
+    def result(self) -> Values:
+        if self._n > self._need.limit:
+            raise Undefined(f"{self._n} entries are more than its limit of {self._need.limit}")
+        return Values(*(np.concatenate(side) for side in zip(*self._parts, strict=True)))

@@ -1,0 +1,128 @@
+"""The metrics that there are. A metric is one decorated function; the decorator is all that names
+it."""
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from lacuna_contract.errors import ContractError, suggest
+
+Range = tuple[float | None, float | None]
+
+
+class Undefined(Exception):
+    """Raised by a metric that has no value for these data. The reason goes into metrics.json."""
+
+
+class Accumulator(Protocol):
+    """Takes the hidden entries in pieces, and keeps what metrics are computed from."""
+
+    def update(self, piece: Any) -> None:
+        """Add some cells."""
+
+    def result(self) -> Any:
+        """What the metric's function gets, once all cells have been added."""
+
+
+class Need(Protocol):
+    """What a metric is computed from: hashable, so that metrics with equal needs share one pass."""
+
+    def accumulator(self) -> Accumulator:
+        """A new, empty accumulator."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and what it says about itself.
+
+    direction
+        "min" or "max": which end is better.
+    range
+        (lowest, highest) possible value, None where there is no bound.
+    rank
+        Whether the report may order models by it.
+    """
+
+    name: str
+    task: str
+    title: str
+    doc: str
+    direction: Literal["min", "max"]
+    range: Range
+    rank: bool
+    needs: Any
+    function: Callable[[Any], float]
+
+
+_registered: dict[str, dict[str, Metric]] = {}
+
+
+def metric(
+    task: str,
+    *,
+    direction: Literal["min", "max"],
+    range: Range,
+    needs: Any,
+    title: str,
+    rank: bool = False,
+    strata: Sequence[str] = (),
+) -> Callable[[Callable[[Any], float]], Callable[[Any], float]]:
+    """Register a pure function as the metric of its name.
+
+    `strata` registers the same function once more for each stratum that `needs` can be narrowed to,
+    as ``<name>_<stratum>``; those never rank, because they select entries by the truth.
+    """
+
+    def register(function: Callable[[Any], float]) -> Callable[[Any], float]:
+        doc = " ".join((function.__doc__ or "").split())
+        plain = Metric(function.__name__, task, title, doc, direction, range, rank, needs, function)
+        _add(plain)
+        for stratum in strata:
+            where = f"among truly {stratum} entries"
+            _add(
+                replace(
+                    plain,
+                    name=f"{plain.name}_{stratum}",
+                    title=f"{title}, {where}",
+                    doc=f"{doc} Only {where}.",
+                    rank=False,
+                    needs=needs.narrow(stratum),
+                )
+            )
+        return function
+
+    return register
+
+
+def _add(found: Metric) -> None:
+    of_this = _registered.setdefault(found.task, {})
+    if found.name in of_this:
+        raise ContractError(f"two metrics of task '{found.task}' are called '{found.name}'")
+    of_this[found.name] = found
+
+
+@functools.cache
+def _load_all() -> None:
+    package = importlib.import_module("lacuna.metrics")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"lacuna.metrics.{module.name}")
+
+
+def of_task(task: str) -> dict[str, Metric]:
+    """The metrics of a task by name, in the order in which they are written down."""
+    _load_all()
+    return dict(_registered.get(task, {}))
+
+
+def get(task: str, names: Sequence[str]) -> list[Metric]:
+    """Metrics by name; `ContractError` with a suggestion for what is not there."""
+    known = of_task(task)
+    wrong = [
+        suggest(name, known, f"metric of task '{task}'") for name in names if name not in known
+    ]
+    if wrong:
+        raise ContractError("\n  ".join(wrong))
+    return [known[name] for name in names]

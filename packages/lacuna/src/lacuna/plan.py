@@ -1,0 +1,276 @@
+"""From parameters and manifests to the list of everything that is going to happen."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lacuna import datasets, metrics, parameters, seeds, tasks
+from lacuna.tasks.base import Condition, raw_file
+from lacuna_contract.errors import suggest
+from lacuna_contract.schema import errors, load, validate
+
+OWN_CONTROLS = "containers/controls/"
+ENTRY = ["python", "-m", "lacuna_contract.harness", "main.py"]
+GROUPS = ("all", "core")
+
+
+def make_plan(
+    given: Mapping[str, Any], discovered: Mapping[str, Any], sheet: Path | None = None
+) -> dict[str, Any]:
+    """The plan (schema `plan`) of a benchmark.
+
+    Parameters
+    ----------
+    given
+        The pipeline's parameters as they came: numbers, or text with commas. Read here: ``tasks``,
+        ``datasets``, ``seeds``, ``models``, ``metrics``, ``allow_controls``, ``engine`` ("docker",
+        "venv", ...), ``gpu``; and what each task's conditions need. Others are not looked at.
+    discovered
+        What ``bin/discover`` prints.
+    sheet
+        A dataset sheet. Without ``datasets``, all of it is taken.
+
+    Raises
+    ------
+    ContractError
+        Listing everything that is wrong.
+    """
+    problems = parameters.Problems()
+    chosen_tasks = _chosen(given.get("tasks", "all"), tasks.names(), "task", problems)
+    rows = _datasets(given, chosen_tasks, sheet, problems)
+    conditions: dict[str, list[Condition]] = {}
+    for task in chosen_tasks:
+        with problems.catch():
+            conditions[task] = tasks.load(task).conditions(given)
+    variants = _variants(given, discovered, chosen_tasks, problems)
+    chosen_metrics = _metrics(given.get("metrics", "all"), chosen_tasks, problems)
+    problems.check("the benchmark cannot be planned")
+
+    plan = {
+        "datasets": rows,
+        "conditions": [
+            _condition(row, condition) for row in rows for condition in conditions[row["task"]]
+        ],
+        "runs": [],
+        "metrics": chosen_metrics,
+    }
+    for condition in plan["conditions"]:
+        for model, variant in variants:
+            if condition["task"] in model["manifest"]["tasks"]:
+                run = _run(condition, model, variant, len(plan["runs"]), given)
+                plan["runs"].append(run)
+    validate(plan, "plan", where="the plan")
+    return plan
+
+
+def _chosen(value: Any, known: Sequence[str], what: str, problems: parameters.Problems) -> list:
+    """The names of a list parameter, all of them for "all"."""
+    asked = parameters.words(value)
+    if "all" in asked or not asked:
+        return list(known)
+    for word in asked:
+        if word not in known:
+            problems.add(suggest(word, [*known, "all"], what))
+    return [name for name in known if name in asked]
+
+
+def _datasets(
+    given: Mapping[str, Any],
+    chosen_tasks: Sequence[str],
+    sheet: Path | None,
+    problems: parameters.Problems,
+) -> list[dict[str, Any]]:
+    """The datasets that are asked for (schema `dataset`)."""
+    built_in = [
+        {"task": task, "dataset": name, "source": None, "file": raw_file(name)}
+        for task in chosen_tasks
+        for name in tasks.load(task).datasets
+    ]
+    own: list[dict[str, Any]] = []
+    if sheet is not None:
+        with problems.catch():
+            own = [_own(row, sheet) for row in datasets.read_sheet(sheet)]
+    for row in own:
+        if row["task"] not in tasks.names():
+            problems.add(
+                f"dataset '{row['dataset']}': {suggest(row['task'], tasks.names(), 'task')}"
+            )
+        if row["dataset"] in (other["dataset"] for other in built_in):
+            problems.add(
+                f"dataset '{row['dataset']}' of the sheet has the name of a dataset that Lacuna "
+                "knows; rename it"
+            )
+    own = [row for row in own if row["task"] in chosen_tasks]
+    there = built_in + own
+    asked = parameters.words(given.get("datasets"))
+    if not asked and sheet is not None:
+        chosen = own
+    elif not asked:
+        default = {(t, name) for t in chosen_tasks for name in tasks.load(t).default_datasets}
+        chosen = [row for row in built_in if (row["task"], row["dataset"]) in default]
+    else:
+        names = {row["dataset"] for row in there} | ({"all"} if sheet is not None else set())
+        for word in asked:
+            if word not in names:
+                problems.add(suggest(word, names, "dataset"))
+        chosen = own if "all" in asked else []
+        chosen = [r for r in there if r in chosen or r["dataset"] in asked]
+    for row in chosen:
+        sharing = sorted({r["task"] for r in chosen if r["dataset"] == row["dataset"]})
+        if len(sharing) > 1:
+            problems.add(
+                f"dataset '{row['dataset']}' is one of several tasks: {', '.join(sharing)}. Their "
+                "results would share a folder; rename one, or run one task at a time"
+            )
+    if not chosen and not problems.found:
+        problems.add(f"no dataset for the tasks: {', '.join(chosen_tasks)}")
+    return chosen
+
+
+def _own(row: Mapping[str, Any], sheet: Path) -> dict[str, Any]:
+    return {
+        "task": row["task"],
+        "dataset": row["dataset"],
+        "source": row["path"],
+        "layer": row.get("layer"),
+        "cell_type": row.get("cell_type"),
+        "file": raw_file(row["dataset"]),
+    }
+
+
+def _variants(
+    given: Mapping[str, Any],
+    discovered: Mapping[str, Any],
+    chosen_tasks: Sequence[str],
+    problems: parameters.Problems,
+) -> list[tuple[dict[str, Any], str]]:
+    """The (model, variant) pairs that are asked for: ``all``, ``core``, ``svd`` (every variant of
+    it) or ``svd.fast`` (that one; ``svd.default`` for the plain one)."""
+    models = []
+    for model in discovered["models"]:
+        found = errors(model["manifest"], "model")
+        for text in found:
+            problems.add(f"{model['path']}/model.json: {text}")
+        if not found:
+            models.append(model)
+    pairs = [(m, v) for m in models for v in m["manifest"].get("variants", {"default": {}})]
+    asked = parameters.words(given.get("models", "all")) or ["all"]
+    broken = {m["name"] for m in discovered["models"]} - {m["name"] for m in models}
+    names = {m["name"] for m in models} | {f"{m['name']}.{v}" for m, v in pairs} | set(GROUPS)
+    for word in asked:
+        if word not in names and word.split(".")[0] not in broken:
+            problems.add(suggest(word, names, "model"))
+
+    def named(model: Mapping[str, Any], variant: str) -> bool:
+        return model["name"] in asked or f"{model['name']}.{variant}" in asked
+
+    chosen = []
+    for model, variant in pairs:
+        core = model["manifest"].get("tier") == "core" and "core" in asked
+        if not (named(model, variant) or core or "all" in asked):
+            continue
+        if not set(model["manifest"]["tasks"]) & set(chosen_tasks):
+            if named(model, variant):
+                problems.add(
+                    f"model '{model['name']}' does {', '.join(model['manifest']['tasks'])}; asked "
+                    f"for: {', '.join(chosen_tasks)}"
+                )
+            continue
+        ceiling = model["manifest"].get("control") == "ceiling"
+        ours = model["path"].startswith(OWN_CONTROLS)
+        if ceiling and not ours and not parameters.flag(given.get("allow_controls")):
+            problems.add(
+                f'{model["path"]} says "control": "ceiling" and would be given the truth; only '
+                f"those in {OWN_CONTROLS} are, unless --allow_controls is given"
+            )
+            continue
+        chosen.append((model, variant))
+    if not chosen and not problems.found:
+        problems.add(f"no model is chosen by '{','.join(asked)}'")
+    return chosen
+
+
+def _metrics(
+    value: Any, chosen_tasks: Sequence[str], problems: parameters.Problems
+) -> dict[str, list[str]]:
+    """By task, the metrics that are asked for."""
+    by_task = {task: list(metrics.of_task(task)) for task in chosen_tasks}
+    known = list(dict.fromkeys(name for names in by_task.values() for name in names))
+    asked = _chosen(value, known, "metric", problems)
+    chosen = {task: [name for name in names if name in asked] for task, names in by_task.items()}
+    for task, names in chosen.items():
+        if not names and not problems.found:
+            there = ", ".join(by_task[task])
+            problems.add(f"no metric is chosen for task '{task}'. There are: {there}")
+    return chosen
+
+
+def _condition(row: Mapping[str, Any], condition: Condition) -> dict[str, Any]:
+    task = row["task"]
+    return {
+        "key": f"{task}/{row['dataset']}/{condition.name}",
+        "task": task,
+        "dataset": row["dataset"],
+        "condition": condition.name,
+        "seed": condition.seed,
+        "arguments": condition.arguments,
+        "files": tasks.load(task).files(row["dataset"], condition.name),
+    }
+
+
+def _run(
+    condition: Mapping[str, Any],
+    model: Mapping[str, Any],
+    variant: str,
+    index: int,
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    manifest = model["manifest"]
+    name = model["name"] if variant == "default" else f"{model['name']}.{variant}"
+    resources = defaults("resources") | manifest.get("resources", {})
+    params = dict(manifest.get("variants", {}).get(variant, {}))
+    # All models of a condition get the same seed: it is theirs to draw from, not to differ by.
+    params["seed"] = seeds.integer(condition["seed"], "model", condition["key"])
+    if parameters.flag(given.get("gpu")) and resources["gpu"] != "never":
+        params["device"] = "cuda"
+    return {
+        "id": f"{name}/{condition['dataset']}/{condition['condition']}",
+        "key": condition["key"],
+        "index": index,
+        "task": condition["task"],
+        "dataset": condition["dataset"],
+        "condition": condition["condition"],
+        "seed": condition["seed"],
+        "model": model["name"],
+        "variant": variant,
+        "name": name,
+        "control": manifest.get("control"),
+        "tier": manifest.get("tier", "full"),
+        "image": model["image"],
+        "env": model["env"],
+        "entry": manifest.get("entry", ENTRY),
+        "params": params,
+        "resources": resources,
+        "prediction": tasks.load(condition["task"]).prediction,
+        "not_applicable": _impossible(manifest, resources, given),
+    }
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The defaults that the schema `model` gives for the parts of one of its fields."""
+    parts: Mapping[str, Any] = load("model")["properties"][name]["properties"]
+    return {key: part["default"] for key, part in parts.items() if "default" in part}
+
+
+def _impossible(
+    manifest: Mapping[str, Any], resources: Mapping[str, Any], given: Mapping[str, Any]
+) -> str | None:
+    """Why a run cannot take place here, if that is known already."""
+    engine, engines = given.get("engine"), manifest.get("engines", ["container", "venv"])
+    if engine == "venv" and "venv" not in engines:
+        return "runs in its image only; take a profile with a container engine, such as docker"
+    if engine not in (None, "venv") and "container" not in engines:
+        return f"runs in a virtual environment only, not with {engine}; take the profile venv"
+    if resources["gpu"] == "required" and not parameters.flag(given.get("gpu")):
+        return "needs a GPU; add the profile gpu where there is one"
+    return None

@@ -1,0 +1,89 @@
+"""What a task is: a few functions and names behind one interface."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lacuna_contract.errors import ContractError
+
+
+class InvalidOutput(ContractError):
+    """A prediction that cannot be scored. The message becomes the run's reason."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way of hiding something, with one seed. `name` ends in ``_seed_<seed>``, and is the name
+    of the condition's files and of the folders of its results."""
+
+    name: str
+    seed: int
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the evaluation of one run found.
+
+    metrics
+        Value by metric name; None where a metric is not defined.
+    undefined
+        For each None, why.
+    details
+        Summaries that the task's plots are drawn from: JSON, at most some tens of kilobytes.
+    """
+
+    metrics: dict[str, float | None]
+    undefined: dict[str, str]
+    n_hidden: int
+    value_space: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task. All files are h5ad; `condition` is an entry of plan.json (schema `condition`).
+
+    title
+        As people write it.
+    prediction
+        File name of a prediction in the folder of its run.
+    folder
+        Where the inputs of a dataset are published: ``data/<dataset>/<folder>/``.
+    datasets
+        Datasets that need no sheet: name to what it is, in a sentence.
+    default_datasets
+        Those that are taken when none is asked for.
+    conditions(parameters)
+        The conditions that the pipeline's parameters ask for; `ContractError` with all problems.
+    import_dataset(row, source, output)
+        Bring a dataset (schema `dataset`) into the raw form; `source` is None for a built-in one.
+    prepare(condition, raw, input, truth, salt)
+        Write what a model gets, and what it is scored against.
+    evaluate(truth, prediction, metrics)
+        Score a prediction; `InvalidOutput` where it cannot be scored.
+    """
+
+    title: str
+    prediction: str
+    folder: str
+    datasets: Mapping[str, str]
+    default_datasets: Sequence[str]
+    conditions: Callable[[Mapping[str, Any]], list[Condition]]
+    import_dataset: Callable[[Mapping[str, Any], Path | None, Path], None]
+    prepare: Callable[[Mapping[str, Any], Path, Path, Path, str], None]
+    evaluate: Callable[[Path, Path, Sequence[str]], Scores]
+
+    def files(self, dataset: str, condition: str) -> dict[str, str]:
+        """Where the files of a condition are published, relative to the data folder."""
+        return {
+            "raw": raw_file(dataset),
+            "input": f"{dataset}/{self.folder}/{condition}.h5ad",
+            "truth": f"{dataset}/truth/{condition}.h5ad",
+        }
+
+
+def raw_file(dataset: str) -> str:
+    """Where a dataset is published, relative to the data folder."""
+    return f"{dataset}/raw/data.h5ad"

@@ -1,0 +1,80 @@
+"""From raw counts to what a model gets, and what it is scored against."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from lacuna import datasets, seeds
+from lacuna.counts import import_counts, sized_chunks
+from lacuna.tasks.reconstruction.masking import mask
+from lacuna_contract.descriptor import check_h5ad
+from lacuna_contract.errors import ContractError
+from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names
+
+CHUNK_ENTRIES = 2_000_000
+BUILT_IN = {"pbmc": datasets.pbmc, "pbmc3k": datasets.pbmc3k}
+
+
+def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) -> None:
+    """A built-in dataset, or the counts of a person's own file, in the raw form."""
+    if source is None:
+        BUILT_IN[row["dataset"]](output)
+    else:
+        import_counts(source, output, row.get("layer"), row.get("cell_type"))
+
+
+def prepare(
+    condition: Mapping[str, Any], raw: Path, input: Path, truth: Path, salt: str = ""
+) -> None:
+    """Hide a part of the counts.
+
+    Nothing that depends on the hidden values, on the run's seed or on the condition's name gets
+    into `input`. `truth` names the input that it belongs to by its SHA-256.
+    """
+    check_h5ad(raw, "reconstruction_raw")
+    arguments = dict(condition["arguments"])
+    stream = seeds.sequence(condition["seed"], "mask", condition["key"], salt=salt)
+    with ExitStack() as stack:
+        file = stack.enter_context(open_h5ad(raw))
+        cells, genes = read_names(file, "obs"), read_names(file, "var")
+        counts = Matrix(file["X"])
+        answer = stack.enter_context(H5adWriter(truth, cells, genes))
+        truth_x = answer.csr("X", np.float32)
+        visible, n_hidden = [], 0
+        with H5adWriter(input, cells, genes) as question:
+            input_x = question.csr("X", np.float32)
+            blocks = mask(
+                _canonical(counts, raw), counts.shape, counts.stored, seed=stream, **arguments
+            )
+            for block in blocks:
+                input_x.append(block.input)
+                truth_x.append(block.truth)
+                visible.append(block.visible_total)
+                n_hidden += block.truth.nnz
+            common = {"task": condition["task"], "kind": "hidden", "n_hidden": n_hidden}
+            question.uns(common)
+            if "var/symbol" in file:
+                question.column("var", "symbol", read_column(file, "var", "symbol"))
+        answer.column("obs", "visible_total", np.concatenate(visible))
+        if "obs/cell_type" in file:
+            answer.column("obs", "cell_type", read_column(file, "obs", "cell_type"))
+        with input.open("rb") as written:
+            digest = hashlib.file_digest(written, "sha256").hexdigest()
+        answer.uns(common | {"input_sha256": digest, "arguments": arguments})
+
+
+def _canonical(counts: Matrix, path: Path) -> Iterator[sparse.csr_matrix]:
+    """The rows; `ContractError` if they are not as the import writes them, because the number of
+    stored entries is taken for the number of entries that are not zero."""
+    for _, rows in sized_chunks(counts, CHUNK_ENTRIES):
+        if not rows.has_canonical_format or not np.all(rows.data):
+            raise ContractError(
+                f"{path} stores zeros, or columns out of order; expected what `lacuna import` "
+                "writes"
+            )
+        yield rows
