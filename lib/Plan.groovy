@@ -1,0 +1,44 @@
+import java.nio.file.Path
+
+/** plan.json, and what the tasks need of it. */
+class Plan {
+    static private final Map<String, String> LABELS = [:].asSynchronized()
+    static private Map metrics = [:]
+
+    /** The plan, its runs numbered with how often they were retried on demand. */
+    static Map read(Path json, Map params) {
+        def plan = Json.parse(json.text)
+        metrics = plan.metrics
+        def retries = Retries.read(params)
+        plan.runs.each { run ->
+            LABELS[run.id] = "${run.name} #${run.index}".toString()
+            if (retries[run.id]) { run.retry = retries[run.id] }
+        }
+        return plan
+    }
+
+    /** What the console calls a run: its condition's name would tell the model what it is given. */
+    static String label(String id) { LABELS[id] }
+
+    /**
+     * What decides whether a run is current. Its index is none of it: a new model changes the indices of others.
+     */
+    static Map task(Map run) {
+        run.subMap(['id', 'params', 'entry', 'resources', 'prediction', 'retry'].findAll { key -> run.containsKey(key) })
+    }
+
+    /** Who a run is, as its record says. */
+    static Map identity(Map run) {
+        run.subMap(['id', 'task', 'dataset', 'condition', 'seed', 'model', 'variant', 'name', 'control', 'tier', 'image', 'params'])
+    }
+
+    static List<String> metrics(Map run) { metrics[run.task] }
+
+    /** Paths in a dataset sheet are relative to the sheet. */
+    static String source(Map row, Object sheet) {
+        def path = row.source.toString()
+        if (!sheet || path.startsWith('/') || path.contains('://')) { return path }
+        def folder = sheet.toString().contains('/') ? sheet.toString().replaceAll('/[^/]*$', '/') : ''
+        return folder + path
+    }
+}

@@ -1,0 +1,38 @@
+/** The shell lines around a task: what must hold on the machine before and after a container runs there. */
+class Sandbox {
+    /** Where root starts the pipeline, containers run as this user all the same. */
+    static final int NOBODY = 10001
+
+    /**
+     * A container can leave links where the pipeline will read or write as the user who started it: prediction.h5ad to
+     * somebody else's truth, .exitcode to any file of that user's.
+     */
+    static final String CLOSE = 'find . -type l -delete'
+
+    /**
+     * Nextflow mounts a project's bin/ folder in every container, and does so by mounting the deepest folder that holds
+     * both bin/ and the task: the whole clone, with data/ and the work of all other tasks.
+     */
+    static void hideBin() {
+        nextflow.Global.session.@binDir = null
+        nextflow.Global.session.@binEntries = [:]
+    }
+
+    /** What runs before a task, outside its container: none of it is part of the task's hash. */
+    static String open(Object task, Map software) {
+        def limits = [attempt: task.attempt, max_attempts: task.ext.attempts, cpus: task.cpus, memory_bytes: task.memory?.toBytes()]
+        def lines = ["echo '${Json.text(limits)}' > .limits.json"]
+        if (software.env) {
+            def gpu = task.accelerator ? '' : ' CUDA_VISIBLE_DEVICES='
+            lines << "export PATH='${software.env}/bin':\"\$PATH\" LACUNA_MODEL_DIR='${software.env}/model'${gpu}"
+        } else {
+            lines << "if [ \"\$(id -u)\" = 0 ]; then chown ${NOBODY}:${NOBODY} .; fi"
+        }
+        return lines.join('\n')
+    }
+
+    /** A command whose exit code 1 means that it refused its input: the reason becomes a file, not a failed task. */
+    static String refusable(String command) {
+        "${command} 2> refused.txt && rm refused.txt || { code=\$?; cat refused.txt >&2; [ \$code = 1 ]; }"
+    }
+}

@@ -1,0 +1,34 @@
+import java.nio.file.Path
+
+/** The stages and models that there are, as bin/discover finds them, each with its image or its environment. */
+class Software {
+    static private final REMOTE = ['k8s', 'awsbatch', 'google-batch', 'azurebatch']
+    static private String engine
+
+    static Map discover(Path projectDir, Map params) {
+        engine = params.engine
+        def executor = nextflow.Global.session.config.navigate('process.executor') ?: 'local'
+        if (executor in REMOTE && !params.registry) {
+            fail("'${executor}' pulls images from a registry: build and push them with bin/build-images --push --registry R, " +
+                "and name the same with --registry R")
+        }
+        def command = ["${projectDir}/bin/discover".toString(), '--models', params.models.toString()]
+        // Whether an image is there can only be seen for an engine on this machine.
+        if (engine == 'venv' || executor == 'local' && engine in ['docker', 'podman']) { command += ['--engine', engine] }
+        if (params.registry) { command += ['--registry', params.registry.toString()] }
+        if (params.models_dir) { command += ['--models-dir', params.models_dir.toString()] }
+        def out = new StringBuffer()
+        def err = new StringBuffer()
+        def process = command.execute()
+        process.waitForProcessOutput(out, err)
+        if (process.exitValue()) { fail(err.toString().trim()) }
+        def found = Json.parse(out.toString())
+        found.stages = found.stages.collectEntries { name, stage -> [name, of(stage)] }
+        return found
+    }
+
+    /** The part of a row that says where it runs: an image, or a virtual environment. */
+    static Map of(Map row) { engine == 'venv' ? [env: row.env] : [image: row.image] }
+
+    static private void fail(String message) { throw new nextflow.exception.AbortOperationException(message) }
+}

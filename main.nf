@@ -1,0 +1,72 @@
+#!/usr/bin/env nextflow
+// Hide something known, give the rest to every model in a container of its own, score what comes back.
+// The flow names no task and no model: PLAN turns parameters and manifests into rows, and each row is a task here.
+
+include { PLAN                       } from './modules/plan'
+include { IMPORT                     } from './modules/import'
+include { PREPARE                    } from './modules/prepare'
+include { RUN_MODEL                  } from './modules/run_model'
+include { RUN_MODEL as RUN_MODEL_GPU } from './modules/run_model'
+include { EVALUATE                   } from './modules/evaluate'
+include { REPORT                     } from './modules/report'
+
+workflow {
+    if (params.help) {
+        println(Parameters.help(projectDir, workflow.manifest))
+        return
+    }
+    Sandbox.hideBin()
+    // e.g. [stages: [prepare: [image: 'lacuna/stage-prepare:3f9a', env: null], ...], models: [[name: 'svd', ...], ...]]
+    found = Parameters.check(projectDir, params) ? Software.discover(projectDir, params) : null
+    stages = found.stages
+    sheet = params.sheet ? file(params.sheet, checkIfExists: true) : []
+
+    PLAN(Parameters.json(params), Json.text(found), sheet, stages.prepare)
+    PLAN.out.refused.subscribe { refused -> error(refused.text) }
+    plan = PLAN.out.plan.map { json -> Plan.read(json, params) }
+
+    // each emission is [dataset, file], e.g. [[dataset: 'pbmc', task: 'reconstruction', ...], []]
+    datasets = plan.flatMap { rows -> rows.datasets }
+        .map { row -> tuple(row, row.source ? file(Plan.source(row, params.sheet), checkIfExists: true) : []) }
+    IMPORT(datasets, stages.prepare)
+
+    // each emission is [condition, raw], e.g. [[key: 'reconstruction/pbmc/mask_15_seed_42', seed: 42, ...], data.h5ad]
+    conditions = plan.flatMap { rows -> rows.conditions }.map { row -> tuple(row.dataset, row) }
+        .combine(IMPORT.out.raw, by: 0)
+        .map { _dataset, condition, raw -> tuple(condition, raw) }
+    PREPARE(conditions, params.salt ?: 'none', stages.prepare)
+
+    // each emission is [run, input, truth], e.g. [[id: 'svd/pbmc/mask_15_seed_42', model: 'svd', ...], input.h5ad, truth.h5ad]
+    runs = plan.flatMap { rows -> rows.runs }.filter { run -> !run.not_applicable }.map { run -> tuple(run.key, run) }
+        .combine(PREPARE.out.pair, by: 0)
+        .map { _key, run, input, truth -> tuple(run, input, truth) }
+
+    // each emission is [task, software, input, truth]: only a ceiling gets the truth, for others it is []
+    work = runs.map { run, input, truth -> tuple(Plan.task(run), Software.of(run), input, run.control == 'ceiling' ? truth : []) }
+        .branch { task, _software, _input, _truth ->
+            gpu: params.gpu && task.resources.gpu != 'never'
+            cpu: true
+        }
+    RUN_MODEL(work.cpu)
+    RUN_MODEL_GPU(work.gpu)
+
+    // each emission is [id, run, truth, files], e.g. ['svd/pbmc/mask_15_seed_42', [...], truth.h5ad, [status.json, prediction.h5ad]]
+    answers = runs.map { run, _input, truth -> tuple(run.id, run, truth) }
+        .join(RUN_MODEL.out.files.mix(RUN_MODEL_GPU.out.files))
+    EVALUATE(answers.map { _id, run, truth, files -> tuple(Plan.identity(run), Plan.metrics(run), truth, files) }, stages.evaluate)
+
+    // one emission, however few runs came so far: the folders of all records, in the order of the runs' ids
+    records = EVALUATE.out.record.toSortedList { a, b -> a[0] <=> b[0] }
+        .map { rows -> rows.collect { row -> [row[1]].flatten().first().parent } }
+    // one emission: what could not be prepared and why, e.g. [[dataset: 'mine', reason: 'mine.h5ad: X holds fractions']]
+    refusals = IMPORT.out.refused.map { dataset, why -> [dataset: dataset, reason: why.text.trim()] }
+        .mix(PREPARE.out.refused.map { key, why -> [key: key, reason: why.text.trim()] })
+        .toSortedList { a, b -> a.toString() <=> b.toString() }
+    REPORT(PLAN.out.plan, records, refusals.map { list -> Json.text(list) }, Provenance.json(workflow, params, found), stages.report)
+
+    workflow.onComplete = {
+        if (Ending.tell(workflow, params)) {
+            error('not every run worked')
+        }
+    }
+}
