@@ -69,6 +69,11 @@ def stack_digest(name: str) -> str:
     return digest(parts)
 
 
+def own_digest(recipe: Recipe) -> str:
+    """The digest of what a folder's own Dockerfile makes, which stands in a stack's place."""
+    return digest({"folder": recipe.folder, "base": base_digest()})
+
+
 def stack_names() -> list[str]:
     """The stacks that there are: the folders in ``containers/stacks``."""
     return [p.name for p in _folders(ROOT / "containers/stacks")]
@@ -225,9 +230,9 @@ def missing(recipes: list[Recipe], engine: str, registry: str | None = None) -> 
         lacking = [r for r in recipes if r.has_venv and not r.env.is_dir()]
         command = "bin/build-envs"
     else:
-        there = images.present([r.image(registry) for r in recipes], engine)
         # An image that is to come from a registry is pulled when it is first used.
-        lacking = [] if registry else [r for r in recipes if r.image() not in there]
+        there = set() if registry else images.Engine(engine).present()
+        lacking = [r for r in recipes if not registry and r.image() not in there]
         command = "bin/build-images" + (f" --engine {engine}" if engine != "docker" else "")
     if not lacking:
         return None
