@@ -114,5 +114,6 @@ def _same_input(status: Mapping[str, Any], truth: Path) -> None:
 
 
 def _find(run: Mapping[str, Any], folder: Path) -> Path | None:
-    paths = (folder / name for name in ("prediction.h5ad", run["prediction"]))
+    published = tasks.load(run["task"]).prediction
+    paths = (folder / name for name in ("prediction.h5ad", published))
     return next((path for path in paths if path.is_file()), None)

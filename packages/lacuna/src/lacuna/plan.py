@@ -6,7 +6,7 @@ from typing import Any
 
 from lacuna import datasets, metrics, parameters, seeds, tasks
 from lacuna.tasks.base import Condition, raw_file
-from lacuna_contract.errors import suggest
+from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.schema import errors, load, validate
 
 OWN_CONTROLS = "containers/controls/"
@@ -36,31 +36,52 @@ def make_plan(
         Listing everything that is wrong.
     """
     problems = parameters.Problems()
-    chosen_tasks = _chosen(given.get("tasks", "all"), tasks.names(), "task", problems)
+    chosen_tasks = _tasks(given, problems)
+    rows, conditions = plan_data(given, sheet, problems)
+    variants = choose_variants(given, discovered, chosen_tasks, problems)
+    chosen_metrics = _metrics(given.get("metrics", "all"), chosen_tasks, problems)
+    problems.check("the benchmark cannot be planned")
+    runs = plan_runs(conditions, variants, given)
+    if not runs:
+        names = ", ".join(model["name"] for model, _ in variants)
+        raise ContractError(f"none of the models does a task of the chosen datasets: {names}")
+    plan = {"datasets": rows, "conditions": conditions, "runs": runs, "metrics": chosen_metrics}
+    validate(plan, "plan", where="the plan")
+    return plan
+
+
+def plan_data(
+    given: Mapping[str, Any], sheet: Path | None, problems: parameters.Problems
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The datasets and conditions of a plan; what is wrong goes to `problems`."""
+    chosen_tasks = _tasks(given, problems)
     rows = _datasets(given, chosen_tasks, sheet, problems)
     conditions: dict[str, list[Condition]] = {}
     for task in chosen_tasks:
         with problems.catch():
             conditions[task] = tasks.load(task).conditions(given)
-    variants = _variants(given, discovered, chosen_tasks, problems)
-    chosen_metrics = _metrics(given.get("metrics", "all"), chosen_tasks, problems)
-    problems.check("the benchmark cannot be planned")
+    return rows, [
+        _condition(row, condition) for row in rows for condition in conditions.get(row["task"], ())
+    ]
 
-    plan = {
-        "datasets": rows,
-        "conditions": [
-            _condition(row, condition) for row in rows for condition in conditions[row["task"]]
-        ],
-        "runs": [],
-        "metrics": chosen_metrics,
-    }
-    for condition in plan["conditions"]:
-        for model, variant in variants:
-            if condition["task"] in model["manifest"]["tasks"]:
-                run = _run(condition, model, variant, len(plan["runs"]), given)
-                plan["runs"].append(run)
-    validate(plan, "plan", where="the plan")
-    return plan
+
+def plan_runs(
+    conditions: Sequence[Mapping[str, Any]],
+    variants: Sequence[tuple[dict[str, Any], str]],
+    given: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Every variant on every condition of a task that its model does."""
+    pairs = [
+        (condition, model, variant)
+        for condition in conditions
+        for model, variant in variants
+        if condition["task"] in model["manifest"]["tasks"]
+    ]
+    return [_run(*pair, index, given) for index, pair in enumerate(pairs)]
+
+
+def _tasks(given: Mapping[str, Any], problems: parameters.Problems) -> list[str]:
+    return _chosen(given.get("tasks", "all"), tasks.names(), "task", problems)
 
 
 def _chosen(value: Any, known: Sequence[str], what: str, problems: parameters.Problems) -> list:
@@ -138,7 +159,7 @@ def _own(row: Mapping[str, Any], sheet: Path) -> dict[str, Any]:
     }
 
 
-def _variants(
+def choose_variants(
     given: Mapping[str, Any],
     discovered: Mapping[str, Any],
     chosen_tasks: Sequence[str],

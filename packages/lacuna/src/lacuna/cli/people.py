@@ -1,0 +1,279 @@
+"""prepare-data, run-models, run-evaluation and run-benchmark: the stages without Nextflow."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lacuna import datasets, local, metrics, parameters, plan, tasks
+from lacuna.local import Outcome
+from lacuna.tasks.reconstruction.conditions import fraction
+from lacuna_contract.errors import ContractError
+
+
+def prepare_data(args: argparse.Namespace) -> list[Outcome]:
+    """Import datasets and hide a part of them."""
+    rows, conditions = _data(args)
+    return _prepare(args, rows, conditions)
+
+
+def _data(args: argparse.Namespace) -> tuple[list[dict], list[dict]]:
+    problems = parameters.Problems()
+    rows, conditions = plan.plan_data(_given(args), args.sheet, problems)
+    _find_files(rows, args.sheet, problems)
+    problems.check("the data cannot be prepared")
+    return rows, conditions
+
+
+def _find_files(
+    rows: Iterable[dict[str, Any]], sheet: Path | None, problems: parameters.Problems
+) -> None:
+    """Make the sources of a sheet's rows paths; a missing file is a problem."""
+    for row in rows:
+        if row["source"] is not None:
+            row["source"] = datasets.locate({"path": row["source"]}, sheet)
+            if not Path(row["source"]).is_file():
+                problems.add(f"dataset '{row['dataset']}': {row['source']}: no such file")
+
+
+def _prepare(args: argparse.Namespace, rows: list[dict], conditions: list[dict]) -> list[Outcome]:
+    work = local.prepare(rows, conditions, args.data_dir, args.salt)
+    return list(_bar(work, len(rows) + len(conditions), "prepare"))
+
+
+def run_models(args: argparse.Namespace) -> list[Outcome]:
+    """Run models on prepared inputs."""
+    conditions = local.conditions_on_disk(args.data_dir, args.dataset, args.file)
+    recipes, discovered = local.discover(args.models_dir)
+    given = _given(args)
+    problems = parameters.Problems()
+    there = sorted({condition["task"] for condition in conditions})
+    variants = plan.choose_variants(given, discovered, there, problems)
+    problems.check("the models cannot be run")
+    runs = plan.plan_runs(conditions, variants, given)
+    return _run(args, runs, recipes, {c["key"]: c["files"] for c in conditions})
+
+
+def _run(
+    args: argparse.Namespace,
+    runs: Sequence[dict[str, Any]],
+    recipes: Mapping[str, Any],
+    files: Mapping[str, Mapping[str, str]],
+) -> list[Outcome]:
+    extra = model_parameters(args.extra)
+    outcomes = []
+    with _bar(runs, len(runs), "models") as bar:
+        for run in bar:
+            bar.set_postfix_str(run["id"])
+            run["params"] |= extra
+            recipe = recipes[run["model"]]
+            data, results = args.data_dir.absolute(), args.results_dir
+            outcomes.append(local.run_model(run, recipe, data, files[run["key"]], results))
+    return outcomes
+
+
+def run_evaluation(args: argparse.Namespace) -> list[Outcome]:
+    """Score predictions that are there."""
+    problems = parameters.Problems()
+    seeds = parameters.each(args.seed, parameters.seed, "seed", problems)
+    percentages = parameters.each(args.mask_percentage, fraction, "mask percentage", problems)
+    known = [name for task in tasks.names() for name in metrics.of_task(task)]
+    if args.metrics != "all":
+        with problems.catch():
+            for task in tasks.names():
+                metrics.get(task, [n for n in parameters.words(args.metrics) if n not in known])
+    there = list(local.records(args.results_dir))
+    for option, field in (("model", "name"), ("dataset", "dataset")):
+        names = {run[field] for _, run in there} | {run[option] for _, run in there}
+        for word in parameters.words(getattr(args, option)):
+            if word not in names:
+                text = f"no prediction of {option} '{word}' in {args.results_dir}"
+                problems.add(f"{text}. There are: {', '.join(sorted(names)) or 'none'}")
+    problems.check("nothing can be evaluated")
+
+    def wanted(run: Mapping[str, Any]) -> bool:
+        asked = parameters.words(args.model), parameters.words(args.dataset)
+        named = not asked[0] or run["name"] in asked[0] or run["model"] in asked[0]
+        return (
+            named
+            and (not asked[1] or run["dataset"] in asked[1])
+            and (not seeds or run["seed"] in seeds)
+        )
+
+    def picked(arguments: Mapping[str, Any]) -> bool:
+        return not percentages or Decimal(str(arguments.get("percentage"))) in percentages
+
+    chosen = [(folder, run) for folder, run in there if wanted(run)]
+    outcomes = [
+        local.evaluate(folder, run, args.data_dir, args.metrics, picked)
+        for folder, run in _bar(chosen, len(chosen), "evaluate")
+    ]
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def run_benchmark(args: argparse.Namespace) -> list[Outcome]:
+    """Prepare data, run models, score them, and write the report."""
+    from lacuna.report import build
+
+    recipes, discovered = local.discover(args.models_dir)
+    made = plan.make_plan(_given(args), discovered, args.sheet)
+    problems = parameters.Problems()
+    _find_files(made["datasets"], args.sheet, problems)
+    problems.check("the benchmark cannot be run")
+    outcomes: dict[str, Outcome] = {}
+    if not args.skip_prepare_data:
+        prepared = _prepare(args, made["datasets"], made["conditions"])
+        outcomes |= {outcome.what: outcome for outcome in prepared}
+    files = {c["key"]: c["files"] for c in made["conditions"]}
+    if not args.skip_models:
+        ready = [r for r in made["runs"] if (args.data_dir / files[r["key"]]["input"]).is_file()]
+        outcomes |= {outcome.what: outcome for outcome in _run(args, ready, recipes, files)}
+    folders = {run["id"]: args.results_dir / run["id"] for run in made["runs"]}
+    if not args.skip_evaluation:
+        names = args.metrics
+        for run in _bar(made["runs"], len(made["runs"]), "evaluate"):
+            if (folders[run["id"]] / "status.json").is_file():
+                folder = folders[run["id"]]
+                found = local.evaluate(folder, run, args.data_dir, names, lambda _: True)
+                outcomes[run["id"]] = found
+    for run in made["runs"]:
+        outcomes.setdefault(run["id"], Outcome(run["id"], "lost", "there is no record of it"))
+    args.results_dir.mkdir(parents=True, exist_ok=True)
+    written = args.results_dir / "plan.json"
+    written.write_text(json.dumps(made, indent=1) + "\n")
+    build(written, args.results_dir, None, args.results_dir)
+    return list(outcomes.values())
+
+
+def model_parameters(words: Sequence[str]) -> dict[str, Any]:
+    """What followed ``--`` as parameters: ``--rank 5 --fast`` is ``{"rank": 5, "fast": True}``."""
+    found: dict[str, Any] = {}
+    name = None
+    for word in words:
+        if word.startswith("--"):
+            name, is_given, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            found[name] = _value(value) if is_given else True
+            name = None if is_given else name
+        elif name is None:
+            raise ContractError(f"after -- expected parameters such as --rank 5; found '{word}'")
+        else:
+            found[name], name = _value(word), None
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """The pipeline's parameters, from the options."""
+    found = {
+        "datasets": getattr(args, "dataset", None),
+        "mask_percentages": getattr(args, "mask_percentage", None),
+        "mask_strategy": getattr(args, "mask_strategy", None),
+        "seeds": getattr(args, "seed", None),
+        "models": getattr(args, "models", None),
+        "metrics": getattr(args, "metrics", None),
+        "allow_controls": getattr(args, "allow_controls", False),
+        "engine": "venv",
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _bar(work: Iterable[Any], total: int, what: str) -> tqdm:
+    # disable=None: no bar where nobody watches, such as in a log file.
+    return tqdm(work, total=total, desc=what, disable=None, leave=False)
+
+
+DATA: dict[str, dict[str, Any]] = {
+    "--dataset": {"help": "names, joined by commas"},
+    "--sheet": {"type": Path, "help": "a CSV of your own datasets"},
+    "--mask-percentage": {"default": "0.15", "help": "fractions, joined by commas (%(default)s)"},
+    "--mask-strategy": {"default": "uniform", "help": "which entries are hidden (%(default)s)"},
+    "--seed": {"default": "42", "help": "seeds, joined by commas (%(default)s)"},
+    "--salt": {"default": "", "help": "a secret, for a blind evaluation"},
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "--models": {"default": "all", "help": "all, core, or names: svd,knn.wide (%(default)s)"},
+    "--models-dir": {
+        "type": Path, "action": "append", "default": [],
+        "help": "a folder of model folders besides containers/models",
+    },
+    "--allow-controls": {"action": "store_true", "help": "give the truth to any ceiling"},
+}  # fmt: skip
+FOLDERS: dict[str, dict[str, Any]] = {
+    "--data-dir": {"type": Path, "default": Path("data"), "help": "(%(default)s)"},
+    "--results-dir": {"type": Path, "default": Path("results"), "help": "(%(default)s)"},
+}
+METRICS = {"--metrics": {"default": "all", "help": "all, or names (%(default)s)"}}
+SKIP = {
+    f"--skip-{name}": {"action": "store_true", "help": "take what is there already"}
+    for name in ("prepare-data", "models", "evaluation")
+}
+COMMANDS: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
+    "prepare-data": (prepare_data, DATA | {"--data-dir": FOLDERS["--data-dir"]}),
+    "run-models": (
+        run_models,
+        {
+            "--dataset": {"help": "a name; without it, all that are prepared"},
+            "--file": {"type": Path, "help": "one input instead of all of the dataset"},
+        }
+        | MODELS
+        | FOLDERS,
+    ),
+    "run-evaluation": (
+        run_evaluation,
+        {
+            "--model": {"help": "names; without it, all that have predictions"},
+            "--dataset": {"help": "names; without it, all"},
+            "--mask-percentage": {"help": "fractions; without it, all"},
+            "--seed": {"help": "seeds; without it, all"},
+        }
+        | METRICS
+        | FOLDERS,
+    ),
+    "run-benchmark": (run_benchmark, DATA | MODELS | METRICS | FOLDERS | SKIP),
+}
+
+
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Run a command; 1 when something that should have worked did not."""
+    function, options = COMMANDS[command]
+    parser = argparse.ArgumentParser(prog=command, description=function.__doc__)
+    for option, how in options.items():
+        parser.add_argument(option, **how)
+    words, extra = list(arguments), []
+    if "--" in words and "--models" in options:
+        at = words.index("--")
+        words, extra = words[:at], words[at + 1 :]
+        parser.epilog = "What follows -- goes to the models: -- --rank 5"
+    args = parser.parse_args(words)
+    args.extra = extra
+    try:
+        outcomes = function(args)
+    except ContractError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        return 1
+    return summary(outcomes)
+
+
+def summary(outcomes: Sequence[Outcome]) -> int:
+    """Print what passed and what failed; 1 if anything failed."""
+    for outcome in outcomes:
+        reason = f": {outcome.reason}" if outcome.reason else ""
+        word = "FAIL" if outcome.failed else "pass" if outcome.status == "ok" else "skip"
+        label = "" if outcome.status == "ok" else f"{outcome.status}"
+        print(f"{word}  {outcome.what}{'  ' + label if label else ''}{reason}")
+    counts = Counter(outcome.status for outcome in outcomes)
+    print(", ".join(f"{n} {status}" for status, n in counts.most_common()) or "nothing to do")
+    return int(any(outcome.failed for outcome in outcomes))
