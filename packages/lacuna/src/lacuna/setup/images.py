@@ -118,6 +118,11 @@ def _below(recipe: Recipe) -> str:
     return image_name(f"stack-{recipe.stack}", stack_digest(recipe.stack))
 
 
+def in_containers(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """Those that can be run in a container."""
+    return [r for r in recipes if "container" in r.manifest.get("engines", ["container"])]
+
+
 def current(recipes: Sequence[Recipe]) -> set[str]:
     """The names of all images that these recipes are made of."""
     return {base_image(), *(r.image() for r in recipes), *map(_below, recipes)}
@@ -253,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"removed {len(removed)} images" + "".join(f"\n  {n}" for n in removed))
             return 0
         recipes = [*stages(), *select(found, ",".join(asked.models) or "all")]
-        recipes = [r for r in recipes if "container" in r.manifest.get("engines", ["container"])]
+        recipes = in_containers(recipes)
         build_all(recipes, engine, asked.registry)
         if asked.push:
             push(recipes, engine, asked.registry)
