@@ -26,6 +26,23 @@ export LACUNA_MODEL_DIR="$env/model" VIRTUAL_ENV="$env" PATH="$env/bin:$PATH"
 exec "$env/bin/python" -P -m {module} "$@"
 """
 
+# Proves that it can be imported, and leaves byte code: uv makes none, and where Python is told to
+# write none, each task would compile NumPy again. Commands for people are in no stage.
+WARM = """
+import importlib, importlib.util, pkgutil, sys
+for name in sys.argv[1:]:
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
+        try:
+            if not module.name.endswith(".__main__"):
+                importlib.import_module(module.name)
+        except ModuleNotFoundError:
+            if name != "lacuna":
+                raise
+if importlib.util.find_spec("main"):
+    import main
+"""
+
 
 def build(recipe: Recipe) -> bool:
     """Make the environment of a recipe unless it is there. False when it was.
@@ -63,12 +80,9 @@ def _fill(recipe: Recipe, env: Path) -> None:
     )  # fmt: skip
     site = next((env / "lib").glob("python*/site-packages"))
     install(recipe, site, env / "model")
-    compiled = [site / source.name for p in recipe.packages for source in sources(p)]
-    tools.call(
-        [env / "bin/python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash",
-         *compiled],
-        what,
-    )  # fmt: skip
+    imported = [source.name for p in recipe.packages for source in sources(p)]
+    told = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(env / "model")}
+    tools.call([env / "bin/python", "-c", WARM, *imported], f"importing {what}", told)
     modules = {"lacuna-supervise": "lacuna_contract.supervise"}
     if "lacuna" in recipe.packages:
         modules["lacuna"] = "lacuna.cli"

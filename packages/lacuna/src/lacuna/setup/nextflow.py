@@ -114,31 +114,10 @@ def command() -> list[str]:
     return [program, "-XX:+TieredCompilation", *opened, *options, *classes, "nextflow.cli.Launcher"]
 
 
-def lint() -> int:
-    """Print what the strict parser rejects in this clone's scripts. 0 when that is nothing."""
-    rooms = [ROOT / name for name in ("modules", "conf", "tests")]
-    found = [p for kind in ("*.nf", "*.config") for p in ROOT.glob(kind)]
-    found += [p for room in rooms for kind in ("*.nf", "*.config") for p in room.rglob(kind)]
-    classes = f"{jars('nf-lang', STRICT_PARSER)}/*"
-    script = Path(__file__).with_name("StrictLint.java")
-    command = [java(), "-cp", classes, str(script), *sorted(map(str, found))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    # The parser by itself does not see lib/, whose classes every script has.
-    ours = {f"`{path.stem}` is not defined" for path in (ROOT / "lib").glob("*.groovy")}
-    errors = [line for line in done.stdout.splitlines() if re.search(r":\d+:\d+: ", line)]
-    errors = [line for line in errors if line.split(": ", 1)[1] not in ours]
-    if "files, " not in done.stdout:
-        raise SetupError(f"the strict parser did not finish:\n{done.stdout}{done.stderr}")
-    print(*errors, f"{len(found)} files, {len(errors)} errors", sep="\n")
-    return 1 if errors else 0
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """``bin/nextflow``; its first word ``strict-lint`` checks this clone's scripts instead."""
+    """``bin/nextflow``."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if words == ["strict-lint"]:
-            return lint()
         start = command()
     except SetupError as error:
         print(f"bin/nextflow: {error}", file=sys.stderr)
