@@ -1,4 +1,5 @@
 import numpy as np
+
 from lacuna_contract import ContractError, model
 from lacuna_contract.h5ad import Matrix, open_h5ad
 

@@ -1,4 +1,5 @@
 import numpy as np
+
 from lacuna_contract import model
 
 

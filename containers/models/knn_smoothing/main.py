@@ -1,8 +1,9 @@
 import numpy as np
-from lacuna_contract import model
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
 from scipy.spatial import cKDTree
+
+from lacuna_contract import model
 
 
 def depths(counts, hidden, passes=3):

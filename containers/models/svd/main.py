@@ -1,7 +1,8 @@
 import numpy as np
+from scipy import sparse
+
 from lacuna_contract import model
 from lacuna_contract.values import TARGET
-from scipy import sparse
 
 
 def complete(values, hidden, rank, shrink, sweeps, rng):
