@@ -157,6 +157,20 @@ def prune(current: Sequence[Recipe]) -> list[str]:
     return removed
 
 
+def build_dev() -> None:
+    """Make ``.venv`` in the clone: the developers' tools, and Lacuna as it is in the clone."""
+    told = tools.uv_environment()
+    env = ROOT / ".venv"
+    uv = tools.uv()
+    what = "the environment of the developers' tools"
+    python = env / "bin/python"
+    tools.call([uv, "venv", "--clear", "--quiet", "--python", PYTHON, env], what, told)
+    lock = ROOT / "requirements-dev.lock"
+    into = [uv, "pip", "install", "--python", python, "--no-deps"]
+    tools.call([*into, "--require-hashes", "-r", lock], what, told)
+    tools.call([*into, "--no-build-isolation", "--editable", ROOT], what, told)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """``bin/build-envs``."""
     cli = parser("Make the virtual environments of all stages and of the models (all by default).")
@@ -166,8 +180,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="instead, remove every environment that no folder of this clone asks for now "
         "(other clones with the same cache make theirs again)",
     )  # fmt: skip
+    cli.add_argument("--dev", action="store_true", help="instead, make .venv for developers")
     asked = cli.parse_args(argv)
     try:
+        if asked.dev:
+            build_dev()
+            return 0
         found = models(asked.models_dir)
         if asked.prune:
             removed = prune([*stages(), *found])

@@ -1,0 +1,42 @@
+# `make run` and `make test` need Python 3.11, Java 17 and, without a nextflow on PATH, Maven.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+.DEFAULT_GOAL := help
+
+.PHONY: help run test test-all benchmark lint format lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Set up what is missing and run the default benchmark; make run ARGS="--models svd"
+	@bin/run $(ARGS)
+
+test: lint ## What CI runs; make test ARGS="tests/setup -x"
+	$(PYTHON) -m pytest $(ARGS)
+
+test-all: lint ## Every model folder in Docker, and a one-node Slurm, too
+	$(PYTHON) -m pytest --all $(ARGS)
+
+benchmark: ## The default benchmark with every model there is
+	@bin/run --models all $(ARGS)
+
+lint: .venv/current ## Style of the Python code, and locks that fit what is asked for
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	bin/lock --check
+
+format: .venv/current ## Put the Python code into that style
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock: ## Write the locks that are not current
+	bin/lock
+
+clean: ## Remove work/ and caches, outdated environments and images; data/ and results/ stay
+	rm -rf work build dist .nextflow .nextflow.log* .pytest_cache .ruff_cache .hypothesis
+	bin/build-envs --prune
+	bin/build-images --prune || true
+
+.venv/current: requirements-dev.lock pyproject.toml
+	bin/build-envs --dev
+	@touch $@
