@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable
 
+#: Below this, a metric of single-precision values is rounding.
+NOTHING = 1e-12
 FIGURE_SPACE, PUNCTUATION_SPACE = "\u2007", "\u2008"
 
 
@@ -10,7 +12,7 @@ def sig(value: float | None, digits: int = 3) -> str:
     """`value` to `digits` significant digits with a real minus sign; a dash for None."""
     if value is None:
         return "–"
-    if value == 0:
+    if abs(value) < NOTHING:
         return "0"
     if not math.isfinite(value):
         return str(value)
@@ -22,6 +24,16 @@ def sig(value: float | None, digits: int = 3) -> str:
     else:
         text = f"{rounded:,.{max(digits - 1 - exponent, 0)}f}"
     return text.replace("-", "−")
+
+
+def spell_score(value: float | None) -> str:
+    """A scaled score: three decimals, since it is read against 0 and 1."""
+    if value is None:
+        return "–"
+    if abs(value) >= 1000:
+        return sig(value)
+    text = f"{value:.3f}"
+    return "0.000" if text == "-0.000" else text.replace("-", "−")
 
 
 def align(texts: Iterable[str], *, terminal: bool = False) -> list[str]:

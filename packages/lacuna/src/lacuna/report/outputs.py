@@ -12,7 +12,7 @@ import lacuna_contract
 
 from .intervals import Interval
 from .leaderboard import Board
-from .numerals import align, count, seconds, sig, size
+from .numerals import align, count, seconds, size, spell_score
 from .records import FAILURES, IDENTITY, MEASURED, Run
 from .words import compared, findings, outcome
 
@@ -171,8 +171,8 @@ def summary(runs: Sequence[Run], boards: Sequence[Board]) -> str:
 
 def _board_lines(board: Board) -> list[str]:
     entries = board.entries
-    means = [sig(entry.score.mean) if entry.score else "–" for entry in entries]
-    scores = align(means, terminal=True)
+    means = (entry.score.mean if entry.score else None for entry in entries)
+    scores = align(map(spell_score, means), terminal=True)
     rows = [("rank", board.task, "score", "95 % interval", "time", "memory", "runs")]
     for entry, score in zip(entries, scores, strict=True):
         known = entry.score is not None and entry.score.low is not None
@@ -181,7 +181,7 @@ def _board_lines(board: Board) -> list[str]:
             rank,
             entry.name + (f" ({entry.control})" if entry.control else ""),
             score,
-            f"{sig(entry.score.low)} to {sig(entry.score.high)}" if known else "–",
+            f"{spell_score(entry.score.low)} to {spell_score(entry.score.high)}" if known else "–",
             seconds(entry.seconds),
             size(entry.peak_memory_bytes),
             f"{entry.ok}/{entry.runs}",

@@ -5,7 +5,7 @@ from html import escape
 
 from . import plots
 from .leaderboard import Board, Entry
-from .numerals import sig
+from .numerals import spell_score
 from .style import looks
 from .svg import BOTTOM, HEIGHT, TOP, Axis, Panel, asset
 
@@ -62,8 +62,10 @@ def _scores(board: Board) -> Panel | None:
             ends = [min(max(v, x.low), x.high) for v in (score.low, score.high)]
             panel.segment((ends[0], y), (ends[1], y), f"whisker {own.css}")
         if panel.inside(score.mean, y):
-            panel.point(score.mean, y, own.css, own.marker, f"{entry.name}: {sig(score.mean)}")
-            panel.label(score.mean, y, sig(score.mean), own.css)
+            panel.point(
+                score.mean, y, own.css, own.marker, f"{entry.name}: {spell_score(score.mean)}"
+            )
+            panel.label(score.mean, y, spell_score(score.mean), own.css)
     return panel
 
 

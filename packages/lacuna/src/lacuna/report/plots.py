@@ -7,13 +7,16 @@ from statistics import fmean
 from .intervals import over_seeds
 from .leaderboard import Board, Entry
 from .metrics import MetricFacts
-from .numerals import seconds, sig, size
+from .numerals import seconds, sig, size, spell_score
 from .records import Run
 from .style import Look
 from .svg import Axis, Figure, Panel, axis, legend
 
 #: Beyond this many panels of single metrics a figure stops being looked at.
 MOST_PANELS = 8
+
+#: A panel, and the names of what it shows.
+Drawn = tuple[str, set[str]]
 
 
 def cost(board: Board, look: Mapping[str, Look]) -> Figure | None:
@@ -23,8 +26,13 @@ def cost(board: Board, look: Mapping[str, Look]) -> Figure | None:
         ("Seconds a run (log scale)", "seconds", lambda v: v, seconds),
         ("Peak memory, MB (log scale)", "peak_memory_bytes", lambda v: v / 1e6, size),
     )
-    quality = axis("Score (0 floor, 1 ceiling)" if board.scaled else "Score (share beaten)",
-                   [v for e in entries for v in _reach(e)])  # fmt: skip
+    quality = axis(
+        "Score (0 floor, 1 ceiling)" if board.scaled else "Score (share beaten)",
+        _near(
+            [v for entry in entries if entry.control is None for v in _reach(entry)],
+            [entry.score.mean for entry in entries if entry.control],
+        ),
+    )
     panels = []
     for label, field, unit, spell in kinds:
         known = [entry for entry in entries if getattr(entry, field)]
@@ -38,14 +46,16 @@ def cost(board: Board, look: Mapping[str, Look]) -> Figure | None:
         # Models last, so that their marks lie on top and are labelled first.
         for entry in sorted(known, key=lambda e: e.control is None):
             x, y, own = unit(getattr(entry, field)), entry.score.mean, look[entry.name]
+            if not panel.inside(x, y):
+                continue
             if entry.score.low is not None:
                 low, high = max(entry.score.low, quality.low), min(entry.score.high, quality.high)
                 panel.whisker(x, low, high, own.css)
-            tip = f"{entry.name}: {sig(y)}, {spell(getattr(entry, field))}"
+            tip = f"{entry.name}: {spell_score(y)}, {spell(getattr(entry, field))}"
             panel.point(x, y, own.css, own.marker, tip)
         for entry in known:
-            if look[entry.name].named:
-                x = unit(getattr(entry, field))
+            x = unit(getattr(entry, field))
+            if look[entry.name].named and panel.inside(x, entry.score.mean):
                 panel.label(x, entry.score.mean, entry.name, look[entry.name].css)
         panels.append(panel.render(f"Score against {label.lower()}"))
     if not panels:
@@ -54,7 +64,7 @@ def cost(board: Board, look: Mapping[str, Look]) -> Figure | None:
         "Quality against cost",
         "Up and to the left is better. The line joins the models that no other model beats at "
         "less cost; seconds and memory are medians over runs of the model's whole command, as "
-        "measured from outside.",
+        "measured from outside. A control far from every model is not drawn.",
         panels,
     )
 
@@ -66,6 +76,18 @@ def _reach(entry: Entry) -> list[float]:
     if score.low is None:
         return [score.mean]
     return [score.mean, max(score.low, score.mean - 0.1), min(score.high, score.mean + 0.1)]
+
+
+def _near(models: Sequence[float], controls: Sequence[float]) -> list[float]:
+    """The models' values, and those of controls that do not squeeze them together in a plot."""
+    if not models:
+        return list(controls)
+    low, high = min(models), max(models)
+    if controls:
+        nearest = min(controls, key=lambda v: max(low - v, v - high))
+        low, high = min(low, nearest), max(high, nearest)
+    room = 0.75 * (high - low)
+    return [low, high, *(v for v in controls if low - room <= v <= high + room)]
 
 
 def _frontier(points: Sequence[tuple[float, float]], x: Axis) -> list[tuple[float, float]]:
@@ -90,18 +112,19 @@ def by_argument(
     for key in _numbers_that_vary(arguments):
         at = {cell: values[key] for cell, values in arguments.items() if key in values}
         label = key.replace("_", " ").capitalize()
-        panels = [_score_panel(board, at, label, look)] if board.scaled else []
-        for metric in list(facts.values()):
-            if len(panels) < MOST_PANELS and metric.ranked:
-                panels.append(_metric_panel(metric, runs, at, label, look))
-        panels = [panel for panel in panels if panel]
+        drawn = [_score_panel(board, at, label, look)] if board.scaled else []
+        ranked = [metric for metric in facts.values() if metric.ranked][:MOST_PANELS]
+        drawn += [_metric_panel(metric, runs, at, label, look) for metric in ranked]
+        panels = [panel for panel, _ in drawn if panel]
         if panels:
+            seen = set().union(*(names for _, names in drawn))
             named = [(e.name, look[e.name].css, look[e.name].marker) for e in board.entries
-                     if e.score and look[e.name].named and e.control != "ceiling"]  # fmt: skip
+                     if e.name in seen]  # fmt: skip
             figures.append(Figure(
                 f"Quality against {key.replace('_', ' ')}",
                 "Each point is a mean over datasets and seeds, with its interval over seeds; an "
-                "arrow in a title says in which direction the metric is better.",
+                "arrow in a title says in which direction the metric is better. A control far from "
+                "every model is not drawn.",
                 panels, legend(named),
             ))  # fmt: skip
     return figures
@@ -116,25 +139,27 @@ def _numbers_that_vary(arguments: Mapping[tuple[str, str], dict]) -> list[str]:
     return [key for key, values in seen.items() if len(values) > 1]
 
 
-def _score_panel(board: Board, at: Mapping, label: str, look: Mapping[str, Look]) -> str:
+def _score_panel(board: Board, at: Mapping, label: str, look: Mapping[str, Look]) -> Drawn:
     values: dict[str, list] = defaultdict(list)
     for name, units in board.cells.items():
         for (_, (dataset, setting, seed)), value in units.items():
             if (dataset, setting) in at and look[name].css != "ceiling":
                 values[name].append((at[dataset, setting], seed, value))
-    return _lines("Score (0 floor, 1 ceiling) ↑", "Score", values, label, look)
+    controls = {entry.name for entry in board.entries if entry.control}
+    return _lines("Score (0 floor, 1 ceiling) ↑", values, label, look, controls)
 
 
-def _metric_panel(metric: MetricFacts, runs, at: Mapping, label: str, look) -> str:
+def _metric_panel(metric: MetricFacts, runs, at: Mapping, label: str, look) -> Drawn:
     values: dict[str, list] = defaultdict(list)
     for run in runs:
         value = run.metrics.get(metric.name)
         if value is not None and (run.dataset, run.setting) in at and run.control != "ceiling":
             values[run.name].append((at[run.dataset, run.setting], run.seed, value))
-    return _lines(f"{metric.title} {metric.arrow}", metric.title, values, label, look)
+    controls = {run.name for run in runs if run.control}
+    return _lines(f"{metric.title} {metric.arrow}", values, label, look, controls)
 
 
-def _lines(title: str, y_label: str, values: Mapping[str, list], x_label: str, look) -> str:
+def _lines(title: str, values: Mapping[str, list], x_label: str, look, controls) -> Drawn:
     curves = {}
     for name, triples in values.items():
         if not look[name].named:
@@ -146,18 +171,24 @@ def _lines(title: str, y_label: str, values: Mapping[str, list], x_label: str, l
             (x, over_seeds([fmean(own) for own in seeds.values()]))
             for x, seeds in sorted(grouped.items())
         ]
+    models = [mean.mean for name, curve in curves.items() for _, mean in curve
+              if name not in controls]  # fmt: skip
+    rest = [mean.mean for name, curve in curves.items() for _, mean in curve if name in controls]
     if not curves:
-        return ""
+        return "", set()
     levels = sorted({x for curve in curves.values() for x, _ in curve})
     x = axis(x_label, levels)
     x = Axis(x.label, x.low, x.high, names=tuple((v, f"{v:g}") for v in levels[:8]))
-    y = axis(y_label, [mean.mean for curve in curves.values() for _, mean in curve])
-    panel = Panel(x, y, title)
+    y = axis("", _near(models, rest))
+    panel, drawn = Panel(x, y, title), set()
     for name, curve in reversed(curves.items()):
         own = look[name]
+        if not all(panel.inside(at, mean.mean) for at, mean in curve):
+            continue
+        drawn.add(name)
         panel.line([(at, mean.mean) for at, mean in curve], own.css)
         for at, mean in curve:
             if mean.low is not None:
                 panel.whisker(at, max(mean.low, y.low), min(mean.high, y.high), own.css)
             panel.point(at, mean.mean, own.css, own.marker, f"{name}: {sig(mean.mean)} at {at:g}")
-    return panel.render(f"{title} against {x_label.lower()}")
+    return panel.render(f"{title} against {x_label.lower()}"), drawn

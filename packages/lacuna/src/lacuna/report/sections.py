@@ -9,7 +9,7 @@ from html import escape as e
 from .intervals import over_seeds
 from .leaderboard import Board, Entry
 from .metrics import MetricFacts
-from .numerals import align, count, seconds, sig, size
+from .numerals import align, count, seconds, sig, size, spell_score
 from .records import Run
 from .style import Look
 from .svg import Figure, glyph
@@ -61,7 +61,9 @@ def leaderboard(board: Board, look: Mapping[str, Look]) -> str:
         f'<span class=scale><i style="left:{zero:.1f}%">{ends[0]}</i>'
         f'<i class=end style="left:{one:.1f}%">{ends[1]}</i></span>'
     )
-    scores = align(sig(entry.score.mean) if entry.score else DASH for entry in board.entries)
+    scores = align(
+        spell_score(entry.score.mean) if entry.score else DASH for entry in board.entries
+    )
     rows = []
     for entry, score in zip(board.entries, scores, strict=True):
         css = "control" if entry.control else "model" if entry.ranked else "model out"
@@ -91,7 +93,7 @@ def leaderboard(board: Board, look: Mapping[str, Look]) -> str:
 def _range(entry: Entry) -> str:
     if not entry.score or entry.score.low is None or not entry.score.half:
         return f"<span class=none>{DASH}</span>"
-    return f"{sig(entry.score.low)} to {sig(entry.score.high)}"
+    return f"{spell_score(entry.score.low)} to {spell_score(entry.score.high)}"
 
 
 def _span(board: Board) -> tuple[float, float]:
@@ -135,7 +137,7 @@ def metric_ranks(board: Board) -> str:
                 continue
             first = " class=first" if row.rank == 1 else ""
             rank = f"<small>{rank_text(row.rank, row.tied)}</small>" if row.rank else ""
-            cells.append(f"<span{first}>{sig(row.score.mean)}</span>{rank}")
+            cells.append(f"<span{first}>{spell_score(row.score.mean)}</span>{rank}")
         rows.append([e(name), *cells])
     head = ["Model", *(e(metric.title) for metric in metrics)]
     note = "Score between floor and ceiling" if board.scaled else "Share of other models beaten"
@@ -196,10 +198,16 @@ def _metric_table(runs: Sequence[Run], facts: Mapping[str, MetricFacts], place: 
     else:
         rows = [[styled[n], *(cell(n, m) for m in facts)] for n in names]
         made = table(["Model", *labels.values()], rows, "num sortable")
-    notes = sorted({f"{m}: {why}" for (_, m), why in reasons.items()})
-    if notes:
-        made += f"<p class=note>Undefined: {e('; '.join(notes[:8]))}.</p>"
-    return made
+    return made + _undefined(reasons)
+
+
+def _undefined(reasons: Mapping[tuple[str, str], str]) -> str:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for (_, metric), why in reasons.items():
+        if metric not in by_reason[why]:
+            by_reason[why].append(metric)
+    notes = [f"{why} ({', '.join(metrics)})" for why, metrics in list(by_reason.items())[:6]]
+    return f"<p class=note>Undefined: {e('; '.join(notes))}.</p>" if notes else ""
 
 
 def meanings(facts: Mapping[str, MetricFacts]) -> str:

@@ -21,7 +21,6 @@ def looks(board: Board) -> dict[str, Look]:
     for place, entry in enumerate(entry for entry in board.entries if entry.control is None):
         css = f"s{place}" if place < SERIES else "s-rest"
         found[entry.name] = Look(css, MARKERS[place % len(MARKERS)], place < SERIES)
-    for entry in board.entries:
-        if entry.control:
-            found[entry.name] = Look(entry.control, "o" if entry.control == "floor" else "d")
+    for place, entry in enumerate(entry for entry in board.entries if entry.control):
+        found[entry.name] = Look(entry.control, MARKERS[place % len(MARKERS)])
     return found

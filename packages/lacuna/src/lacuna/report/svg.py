@@ -102,11 +102,15 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Powers of ten, or 1-2-5 where the axis spans less than two decades."""
     steps = (1,) if math.log10(high / low) > 3 else (1, 3) if high / low > 60 else (1, 2, 5)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
+    ticks = [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
+    return ticks if len(ticks) > 2 else even_ticks(low, high, 4)
 
 
 def tick_text(value: float) -> str:
-    """A tick's number, as short as it can be: 0.05, 10, 2,000, 1e−5."""
+    """A tick's number, as short as it can be: 0.05, 10, 2,000, 10⁵."""
+    power = math.log10(value) if value > 0 else 0.5
+    if abs(power) >= 4 and abs(power - round(power)) < 1e-9:
+        return "10" + str(round(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     text = f"{value:,.0f}" if value % 1 == 0 and abs(value) < 1e6 else f"{value:.3g}"
     return text.replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
 
@@ -148,6 +152,11 @@ class Panel:
     def segment(self, a: tuple[float, float], b: tuple[float, float], css: str = "guide") -> None:
         (x1, y1), (x2, y2) = self.at(*a), self.at(*b)
         self.marks.append(f'<path class="{css}" d="M{x1:g} {y1:g}L{x2:g} {y2:g}"/>')
+
+    def area(self, a: tuple[float, float], b: tuple[float, float], css: str) -> None:
+        """A filled rectangle between two opposite corners."""
+        (x1, y1), (x2, y2) = self.at(*a), self.at(*b)
+        self.marks.append(f'<path class="{css}" d="M{x1:g} {y1:g}H{x2:g}V{y2:g}H{x1:g}z"/>')
 
     def whisker(self, x: float, low: float, high: float, css: str) -> None:
         self.segment((x, low), (x, high), f"whisker {css}")
@@ -192,7 +201,9 @@ class Panel:
             f'height="{self.height}" role="img" aria-label="{escape(about or self.title)}">'
         ]
         if self.title:
-            out.append(f'<text class="ttl" x="{left}" y="14">{escape(self.title)}</text>')
+            # A long title starts at the panel's edge, to have all of its width.
+            start = left if len(self.title) < 38 else 4
+            out.append(f'<text class="ttl" x="{start}" y="14">{escape(self.title)}</text>')
         for value, text in self.y.ticks():
             _, py = self.at(self.x.low, value)
             out.append(f'<path class="grid" d="M{left} {py:g}H{right}"/>')
@@ -246,17 +257,19 @@ def spread(labels, marks, width: float, height: float, size: float = 11.0) -> li
     taken = list(marks)
     out = []
     for px, py, text, css in labels:
-        w = len(text) * size * 0.62
-        tries = [(px + 8, py + 4), (px - 8 - w, py + 4)]
-        tries += [(px - w / 2, py - 8), (px - w / 2, py + 16)]
-        tries += [(x, py + 4 + dy) for dy in (-11, 13) for x in (px + 8, px - 8 - w)]
-        for x, y in tries:
-            box = (x, y - size * 0.8, x + w, y + 2)
+        w = len(text) * size * 0.64
+        # Fonts differ between machines: the anchor keeps words clear of their point in any.
+        tries = [("start", 8, 4), ("end", -8, 4), ("middle", 0, -8), ("middle", 0, 16)]
+        tries += [(side, dx, dy) for dy in (-7, 15) for side, dx in (("start", 8), ("end", -8))]
+        for anchor, dx, dy in tries:
+            x, y = px + dx, py + dy
+            start = x - {"start": 0, "middle": w / 2, "end": w}[anchor]
+            box = (start, y - size * 0.8, start + w, y + 2)
             fits = box[0] >= 2 and box[2] <= width - 2 and box[1] >= 2 and box[3] <= height - 20
             own = (px - 4, py - 4, px + 4, py + 4)
             if fits and not any(_overlap(box, other) for other in taken if other != own):
                 taken.append(box)
-                at = f'x="{x:.1f}" y="{y:.1f}"'
+                at = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
                 out.append(f'<text class="name {css}" {at}>{escape(text)}</text>')
                 break
     return out

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from .intervals import Interval
 from .leaderboard import Board, Entry
-from .numerals import count, listed, seconds, sig, size
+from .numerals import count, listed, seconds, size, spell_score
 from .records import Run
 
 
@@ -104,8 +104,9 @@ def rule(board: Board) -> list[str]:
 def spelled(interval: Interval) -> str:
     """A mean with its interval, as in 0.412 (0.391 to 0.433); without one, the mean alone."""
     if interval.low is None:
-        return sig(interval.mean)
-    return f"{sig(interval.mean)} ({sig(interval.low)} to {sig(interval.high)})"
+        return spell_score(interval.mean)
+    mean, low, high = map(spell_score, (interval.mean, interval.low, interval.high))
+    return f"{mean} ({low} to {high})"
 
 
 def _leader(board: Board) -> str:
@@ -120,8 +121,12 @@ def _leader(board: Board) -> str:
     else:
         what = "of the other models beaten (no floor control to scale by)"
     low, high = first.score.low, first.score.high
-    interval = "" if low is None else f" (95 % interval over seeds {sig(low)} to {sig(high)})"
-    return f"{first.name} {role} {sig(first.score.mean)} {what}{interval}."
+    interval = (
+        ""
+        if low is None
+        else f" (95 % interval over seeds {spell_score(low)} to {spell_score(high)})"
+    )
+    return f"{first.name} {role} {spell_score(first.score.mean)} {what}{interval}."
 
 
 def _separation(board: Board) -> str:
@@ -131,20 +136,22 @@ def _separation(board: Board) -> str:
     if first.score.low is None:
         second = others[0]
         return (
-            f"Next is {second.name} at {sig(second.score.mean)}. One seed gives no interval, so "
-            "it is not known whether this order would hold on another draw."
+            f"Next is {second.name} at {spell_score(second.score.mean)}. One seed gives no "
+            "interval, so it is not known whether this order would hold on another draw."
         )
     ties = [entry for entry in others if entry.rank == first.rank]
     beyond = next((entry for entry in others if entry.rank != first.rank), None)
     lines = []
     if ties:
-        names = listed([f"{tie.name} ({sig(tie.score.mean)})" for tie in ties])
+        names = listed([f"{tie.name} ({spell_score(tie.score.mean)})" for tie in ties])
         lines.append(f"It does not separate from {names}: paired by seed, the interval of the "
                      "difference includes 0.")  # fmt: skip
     if beyond:
         gap = board.gap(first, beyond)
-        lines.append(f"It separates from {beyond.name} ({sig(beyond.score.mean)}): paired by "
-                     f"seed, the difference is {spelled(gap)}.")  # fmt: skip
+        lines.append(
+            f"It separates from {beyond.name} ({spell_score(beyond.score.mean)}): paired by seed, "
+            f"the difference is {spelled(gap)}."
+        )
     return " ".join(lines)
 
 
@@ -167,7 +174,7 @@ def _cost(board: Board) -> str:
         quicker = [entry for entry in board.placed if entry.seconds and entry is not first]
         other = min(quicker, key=lambda entry: entry.seconds, default=None)
         if other and other.seconds < first.seconds / 2 and other.score.mean > 0:
-            lines.append(f"{other.name}, at {sig(other.score.mean)}, took {_spent(other)}")
+            lines.append(f"{other.name}, at {spell_score(other.score.mean)}, took {_spent(other)}")
     return "; ".join(lines) + "."
 
 

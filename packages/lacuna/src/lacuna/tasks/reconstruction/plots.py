@@ -24,12 +24,14 @@ def figures(series: Sequence[Series]) -> list[Figure]:
     """
     drawn = [one for one in series if one.control != "ceiling"]
     made = (_densities(drawn), _by_count(drawn), _correlations(drawn))
-    return [figure for figure in made if figure.panels]
+    return [figure for figure in made if figure is not None]
 
 
-def _densities(series: Sequence[Series]) -> Figure:
+def _densities(series: Sequence[Series]) -> Figure | None:
     panels = []
     shown = [one for one in series if "histogram" in one.details][:MOST_DENSITIES]
+    if not shown:
+        return None
     size = _extent(shown)
     for one in shown:
         end = size * one.details["histogram"]["width"]
@@ -75,13 +77,15 @@ def _extent(series: Sequence[Series]) -> int:
     return most
 
 
-def _by_count(series: Sequence[Series]) -> Figure:
+def _by_count(series: Sequence[Series]) -> Figure | None:
     shown = [one for one in series if one.details.get("by_count")]
+    if not shown:
+        return None
     groups = {row["low"]: row["high"] for one in shown for row in one.details["by_count"]}
     place = {low: i for i, low in enumerate(sorted(groups))}
     x = Axis(
-        "True count", -0.5, len(place) - 0.5,
-        names=tuple((place[low], _span(low, groups[low])) for low in sorted(groups)),
+        "True count, from this up to the next", -0.5, len(place) - 0.5,
+        names=tuple((place[low], str(low)) for low in sorted(groups)),
     )  # fmt: skip
     panels = []
     for field, label, title in (
@@ -107,20 +111,15 @@ def _by_count(series: Sequence[Series]) -> Figure:
         panels.append(panel.render(title))
     return Figure(
         "By true count",
-        "Left: lower is better. Right: the grey blocks span the true counts, where an unbiased "
-        "prediction would lie; values below 0.001, such as a prediction of nothing, are not drawn.",
-        panels if shown else [],
+        "Left: lower is better. Right: the grey blocks span the true counts themselves; who "
+        "predicts what is to be expected stays nearer to the middle. Values below 0.001 are not "
+        "drawn.",
+        panels,
         legend([(one.name, one.css, one.marker) for one in shown]),
     )
 
 
-def _span(low: int, high: int | None) -> str:
-    if high is None:
-        return f"{low}+"
-    return str(low) if low == high else f"{low}–{high}"
-
-
-def _correlations(series: Sequence[Series]) -> Figure:
+def _correlations(series: Sequence[Series]) -> Figure | None:
     panels = []
     for key, title in (("gene_pearson", "Within genes"), ("cell_pearson", "Within cells")):
         shown = [one for one in series if one.details.get(key, {}).get("values")]
@@ -128,10 +127,11 @@ def _correlations(series: Sequence[Series]) -> Figure:
             continue
         spots = {one.name: len(shown) - i - 0.5 for i, one in enumerate(shown)}
         names = tuple((spots[one.name], one.name) for one in shown)
+        left = min(20 + 6.5 * max(len(one.name) for one in shown), 160)
         quantiles = {one.name: _quantiles(one.details[key]) for one in shown}
         x = axis("Pearson correlation", [v for q in quantiles.values() for v in q], zero=True)
         panel = Panel(
-            x, Axis("", 0, len(shown), names=names), title, left=110,
+            x, Axis("", 0, len(shown), names=names), title, left=left,
             height=max(HEIGHT - 60, 70 + 22 * len(shown)),
         )  # fmt: skip
         panel.guide(0, across=False)
@@ -141,6 +141,8 @@ def _correlations(series: Sequence[Series]) -> Figure:
             panel.area((q25, y - 0.28), (q75, y + 0.28), f"box {one.css}")
             panel.point(q50, y, one.css, one.marker, f"{one.name}: median {q50:.3g}")
         panels.append(panel.render(f"Correlations {title.lower()}"))
+    if not panels:
+        return None
     return Figure(
         "Correlation gene by gene and cell by cell",
         "How well the hidden values of one gene follow the truth from cell to cell, and those of "
