@@ -98,6 +98,8 @@ def _task(
 def _provenance(provenance: dict) -> str:
     long = ("models", "inputs")
     short = {key: value for key, value in provenance.items() if key not in long}
+    # The pipeline lists images too; the table of models has them beside their parameters.
+    short["pipeline"] = {k: v for k, v in provenance["pipeline"].items() if k not in long}
     models = [
         [
             e(row["name"]),

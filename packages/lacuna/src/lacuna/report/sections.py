@@ -279,15 +279,19 @@ def all_runs(runs: Sequence[Run]) -> str:
     return f"<details class=screen><summary>{title}</summary>{inner}</details>"
 
 
-def tree(value: object) -> str:
-    """Any JSON as nested definition lists; long lists of plain values on one line."""
+def tree(value: object, depth: int = 0) -> str:
+    """Any JSON as definition lists, two levels deep; what lies below is put on one line."""
+    if isinstance(value, dict) and depth < 2:
+        known = {key: inner for key, inner in value.items() if inner is not None}
+        rows = "".join(
+            f"<div><dt>{e(str(key).replace('_', ' '))}</dt><dd>{tree(inner, depth + 1)}</dd></div>"
+            for key, inner in known.items()
+        )
+        return f"<dl>{rows}</dl>" if known else DASH
     if isinstance(value, dict):
-        if not value:
-            return DASH
-        rows = ((e(str(key)), tree(inner)) for key, inner in value.items() if inner is not None)
-        return f"<dl>{''.join(f'<div><dt>{a}</dt><dd>{b}</dd></div>' for a, b in rows)}</dl>"
+        known = ((key, inner) for key, inner in value.items() if inner is not None)
+        return ", ".join(f"{e(str(key))} {tree(inner, depth + 1)}" for key, inner in known) or DASH
     if isinstance(value, list):
-        if any(isinstance(inner, dict) for inner in value):
-            return "".join(tree(inner) for inner in value)
-        return ", ".join(e(str(inner)) for inner in value) or DASH
+        between = "<br>" if any(isinstance(inner, dict) for inner in value) else ", "
+        return between.join(tree(inner, 2) for inner in value) or DASH
     return e(value if isinstance(value, str) else json.dumps(value))

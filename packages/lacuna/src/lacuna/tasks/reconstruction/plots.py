@@ -112,7 +112,7 @@ def _by_count(series: Sequence[Series]) -> Figure | None:
     return Figure(
         "By true count",
         "Left: lower is better. Right: the grey blocks span the true counts themselves; who "
-        "predicts what is to be expected stays nearer to the middle. Values below 0.001 are not "
+        "predicts what is to be expected stays nearer to the mean. Values below 0.001 are not "
         "drawn.",
         panels,
         legend([(one.name, one.css, one.marker) for one in shown]),
