@@ -22,7 +22,7 @@ from .style import looks
 from .svg import Figure, Series
 
 #: Dataset-and-condition groups that get the task's own plots; past these the page names the rest.
-MOST_GROUPS = 12
+MOST_GROUPS = 8
 #: Models in one such group, best first.
 MOST_SERIES = 12
 
