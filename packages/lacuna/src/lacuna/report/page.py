@@ -92,6 +92,10 @@ def _task(
     for title, group in figures:
         inner = "".join(sections.figure(figure) for figure in group)
         parts.append(sections.fold(title, inner, opened=len(figures) <= 4))
+    conditions = len({(run.dataset, run.setting) for run in runs if run.details})
+    if conditions > len(figures) > 0:
+        parts.append(f"<p class=note>Drawn for the first {len(figures)} of {conditions} conditions; "
+                     "the tables have all of them.</p>")  # fmt: skip
     return "".join(parts) + "</section>"
 
 
