@@ -21,7 +21,7 @@ from .records import Run, load
 from .style import looks
 from .svg import Figure, Series
 
-#: Dataset-and-condition groups that get the task's own plots; past these the page says how many have none.
+#: Conditions that get the task's own plots; the page says how many have none.
 MOST_GROUPS = 8
 #: Models in one such group, best first.
 MOST_SERIES = 12
