@@ -1,0 +1,227 @@
+"""Anybody's h5ad becomes raw counts, or is refused with what was found."""
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from lacuna import counts
+from lacuna.counts import csc_rows, import_counts
+from lacuna_contract.descriptor import check_h5ad
+from lacuna_contract.errors import ContractError
+
+
+@pytest.fixture(scope="module")
+def dense():
+    return np.random.default_rng(0).poisson(0.4, (120, 25)).astype(np.float32)
+
+
+def adata_of(x):
+    obs = pd.DataFrame(index=[f"cell{i}" for i in range(x.shape[0])])
+    obs["kind"] = pd.Categorical(["B", "T"] * (x.shape[0] // 2))
+    obs["depth"] = np.arange(x.shape[0])
+    var = pd.DataFrame(index=[f"gene{i}" for i in range(x.shape[1])])
+    return anndata.AnnData(x, obs=obs, var=var)
+
+
+def imported(tmp_path, adata, **options):
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad", **options)
+    check_h5ad(tmp_path / "out.h5ad", "reconstruction_raw")
+    return anndata.read_h5ad(tmp_path / "out.h5ad")
+
+
+FORMS = {
+    "csr": sparse.csr_matrix,
+    "csc": sparse.csc_matrix,
+    "dense": np.array,
+    "csr array": sparse.csr_array,
+    "float64": lambda x: sparse.csr_matrix(x, dtype=np.float64),
+    "int": lambda x: sparse.csr_matrix(x.astype(np.int64)),
+    "unsigned": lambda x: x.astype(np.uint16),
+    "explicit zeros": lambda x: sparse.csr_matrix(
+        (x.ravel(), np.tile(np.arange(25), 120), np.arange(0, 3001, 25)), shape=x.shape
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("small", [False, True])
+def test_every_form_gives_the_same_counts(tmp_path, dense, form, small, monkeypatch):
+    if small:
+        monkeypatch.setattr(counts, "CHUNK_ENTRIES", 30)
+        monkeypatch.setattr(counts, "CSC_ENTRIES", 50)
+    found = imported(tmp_path, adata_of(FORMS[form](dense)), cell_type="kind")
+    assert (found.X.toarray() == dense).all()
+    assert np.all(found.X.data != 0)
+    assert found.X.has_canonical_format
+    assert list(found.obs_names) == [f"cell{i}" for i in range(120)]
+    assert list(found.obs["cell_type"]) == ["B", "T"] * 60
+    assert list(found.obs.columns) == ["cell_type"]
+
+
+def test_bool_counts(tmp_path, dense):
+    with h5py.File(tmp_path / "in.h5ad", "w") as file:
+        adata_of(dense).write_h5ad(tmp_path / "b.h5ad")
+        with h5py.File(tmp_path / "b.h5ad") as other:
+            for key in ("obs", "var"):
+                other.copy(key, file)
+        file["X"] = dense > 0
+    import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
+    assert (anndata.read_h5ad(tmp_path / "out.h5ad").X.toarray() == (dense > 0)).all()
+
+
+def test_unsorted_rows_and_duplicates_are_made_canonical(tmp_path, dense):
+    rows = sparse.csr_matrix(dense)
+    shuffled = rows.copy()
+    for i in range(rows.shape[0]):
+        here = slice(rows.indptr[i], rows.indptr[i + 1])
+        shuffled.indices[here] = rows.indices[here][::-1]
+        shuffled.data[here] = rows.data[here][::-1]
+    shuffled.has_sorted_indices = False
+    adata = adata_of(sparse.csr_matrix(dense))
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    with h5py.File(tmp_path / "in.h5ad", "a") as file:
+        file["X/indices"][:], file["X/data"][:] = shuffled.indices, shuffled.data
+    import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
+    assert (anndata.read_h5ad(tmp_path / "out.h5ad").X.toarray() == dense).all()
+
+
+def test_a_layer_and_raw(tmp_path, dense):
+    adata = adata_of(np.log1p(dense))
+    adata.layers["counts"] = sparse.csc_matrix(dense)
+    assert (imported(tmp_path, adata.copy(), layer="counts").X.toarray() == dense).all()
+    wider = adata_of(dense)
+    narrow = adata[:, :10].copy()
+    narrow.raw = wider
+    found = imported(tmp_path, narrow, layer="raw/X")
+    assert (found.X.toarray() == dense).all()
+    assert list(found.var_names) == list(wider.var_names)
+
+
+def test_symbols_come_along(tmp_path, dense):
+    adata = adata_of(dense)
+    adata.var["feature_name"] = [f"SYM{i}" for i in range(25)]
+    assert list(imported(tmp_path, adata).var["symbol"])[:2] == ["SYM0", "SYM1"]
+
+
+def test_files_of_old_anndata(tmp_path, dense):
+    """Compound tables, h5sparse attributes, categories in uns: what anndata < 0.7 wrote."""
+    rows = sparse.csr_matrix(dense)
+    with h5py.File(tmp_path / "in.h5ad", "w") as file:
+        x = file.create_group("X")
+        x.attrs["h5sparse_format"], x.attrs["h5sparse_shape"] = "csr", rows.shape
+        x["data"], x["indices"], x["indptr"] = rows.data, rows.indices, rows.indptr
+        obs = [(f"cell{i}".encode(), i % 2) for i in range(120)]
+        file["obs"] = np.array(obs, dtype=[("index", "S9"), ("kind", "i1")])
+        file["var"] = np.array([(f"gene{i}".encode(),) for i in range(25)], dtype=[("index", "S9")])
+        file["uns/kind_categories"] = np.array([b"B", b"T"])
+    import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad", cell_type="kind")
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert (found.X.toarray() == dense).all()
+    assert list(found.obs["cell_type"][:3]) == ["B", "T", "B"]
+
+
+def test_nullable_string_names(tmp_path, dense):
+    """The encoding of names that newer releases of anndata write."""
+    adata_of(dense).write_h5ad(tmp_path / "in.h5ad")
+    with h5py.File(tmp_path / "in.h5ad", "a") as file:
+        names = file["obs/_index"][:]
+        del file["obs/_index"]
+        group = file.create_group("obs/_index")
+        group.attrs["encoding-type"] = "nullable-string-array"
+        group["values"], group["mask"] = names, np.zeros(len(names), dtype=bool)
+    import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
+    assert anndata.read_h5ad(tmp_path / "out.h5ad").obs_names[3] == "cell3"
+
+
+def spoil(dense, value):
+    x = dense.copy()
+    x[70, 3] = value
+    return x
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (np.nan, "NaN: nan"),
+        (np.inf, "infinite values: inf"),
+        (-1, "negative values: -1.0"),
+        (0.5, "fractional values: 0.5"),
+        (2.0**25, "values above 16,777,216, not exact in float32: 33554432.0"),
+    ],
+)
+def test_what_is_not_counts_is_refused(tmp_path, dense, form, value, found):
+    adata = adata_of(FORMS[form](spoil(dense, value)))
+    with pytest.raises(ContractError, match=f"X holds {found} at cell 'cell70', gene 'gene3'"):
+        imported(tmp_path, adata)
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+def test_the_message_says_where_counts_are(tmp_path, dense):
+    adata = adata_of(np.log1p(dense))
+    adata.layers["umis"] = dense
+    adata.layers["scaled"] = dense / 3
+    with pytest.raises(ContractError, match="These hold whole counts: layers/umis. Name the layer"):
+        imported(tmp_path, adata)
+
+
+def test_a_missing_layer(tmp_path, dense):
+    adata = adata_of(dense)
+    adata.layers["counts"] = dense
+    with pytest.raises(ContractError, match="unknown layer 'count'. Did you mean 'counts'?"):
+        imported(tmp_path, adata, layer="count")
+
+
+def test_a_missing_column(tmp_path, dense):
+    with pytest.raises(ContractError, match="unknown column of obs 'kinds'. Did you mean 'kind'?"):
+        imported(tmp_path, adata_of(dense), cell_type="kinds")
+
+
+def test_names_that_repeat(tmp_path, dense):
+    adata = adata_of(dense)
+    adata.var_names = ["A", "A", "A", "B", "B", *adata.var_names[5:]]
+    with pytest.raises(ContractError, match=r"gene names repeat: 'A' \(3 times\), 'B' \(2 times\)"):
+        imported(tmp_path, adata)
+
+
+def test_no_x(tmp_path, dense):
+    adata = adata_of(dense)
+    adata.layers["counts"] = dense
+    adata.X = None
+    with pytest.raises(ContractError, match="has no X; .*Layers: layers/counts"):
+        imported(tmp_path, adata)
+
+
+def test_damaged_files(tmp_path, dense):
+    adata_of(sparse.csr_matrix(dense)).write_h5ad(tmp_path / "in.h5ad")
+    whole = (tmp_path / "in.h5ad").read_bytes()
+    (tmp_path / "in.h5ad").write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(ContractError, match="not a readable HDF5 file"):
+        import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
+    (tmp_path / "in.h5ad").write_bytes(whole)
+    with h5py.File(tmp_path / "in.h5ad", "a") as file:
+        del file["X/indices"]
+    with pytest.raises(ContractError, match="is damaged"):
+        import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
+    with pytest.raises(ContractError, match="no such file"):
+        import_counts(tmp_path / "nothing.h5ad", tmp_path / "out.h5ad")
+
+
+def test_an_unknown_encoding(tmp_path, dense):
+    adata_of(sparse.csr_matrix(dense)).write_h5ad(tmp_path / "in.h5ad")
+    with h5py.File(tmp_path / "in.h5ad", "a") as file:
+        file["X"].attrs["encoding-type"] = "bsr_matrix"
+    with pytest.raises(ContractError, match="is 'bsr_matrix'; expected array, csr_matrix or csc"):
+        import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
+
+
+def test_csc_windows_hold_a_bounded_number_of_entries(tmp_path, dense):
+    adata_of(sparse.csc_matrix(dense)).write_h5ad(tmp_path / "in.h5ad")
+    with h5py.File(tmp_path / "in.h5ad") as file:
+        parts = list(csc_rows(file["X"], dense.shape, file["X/indptr"][:], entries=60))
+    assert max(part.nnz for _, part in parts) <= 60
+    assert (sparse.vstack([part for _, part in parts]).toarray() == dense).all()
