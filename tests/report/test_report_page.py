@@ -135,11 +135,11 @@ def test_every_failure_shows_its_reason_and_stderr(report):
 
 
 def test_five_hundred_runs_stay_small_and_fast(report):
-    start = time.perf_counter()
+    start = time.process_time()
     _, out = report(lively(models=50, seeds=(1, 2, 3), settings={
         "mask_15": {"percentage": 0.15}, "mask_30": {"percentage": 0.3},
         "mask_50": {"percentage": 0.5},
     }))  # fmt: skip
-    assert time.perf_counter() - start < 8
+    assert time.process_time() - start < 5
     assert len(page(out).encode()) < 2_000_000
     check(page(out))

@@ -94,8 +94,8 @@ def _task(
         parts.append(sections.fold(title, inner, opened=len(figures) <= 4))
     conditions = len({(run.dataset, run.setting) for run in runs if run.details})
     if conditions > len(figures) > 0:
-        drawn = f"Drawn for the first {len(figures)} of {conditions} conditions"
-        parts.append(f"<p class=note>{drawn}; the tables have all of them.</p>")
+        scope = f"Drawn for the first {len(figures)} of {conditions} conditions"
+        parts.append(f"<p class=note>{scope}; the tables have all of them.</p>")
     return "".join(parts) + "</section>"
 
 
