@@ -1,0 +1,237 @@
+import copy
+import json
+
+import pytest
+
+from lacuna import metrics, seeds
+from lacuna.plan import make_plan
+from lacuna_contract.errors import ContractError
+from lacuna_contract.schema import validate
+
+
+def model(name, path="containers/models", **manifest):
+    base = {"title": name, "tasks": ["reconstruction"], "summary": "a model", "licence": "MIT"}
+    base["reference"] = {"citation": "someone"}
+    return {
+        "name": name,
+        "path": f"{path}/{name}",
+        "digest": "0" * 12,
+        "image": f"lacuna/{name}:0",
+        "env": f"/envs/{name}",
+        "manifest": base | manifest,
+    }
+
+
+DISCOVERED = {
+    "stages": {},
+    "models": [
+        model("svd", tier="core", variants={"default": {}, "deep": {"rank": 50}}),
+        model("slow", tier="heavy", resources={"memory": "8 GB", "gpu": "optional"}),
+        model("mean", "containers/controls", tier="core", control="floor"),
+        model("truth", "containers/controls", tier="core", control="ceiling"),
+    ],
+}
+
+
+def names(plan):
+    return list(dict.fromkeys(run["name"] for run in plan["runs"]))
+
+
+def test_the_default_plan():
+    plan = make_plan({}, DISCOVERED)
+    validate(plan, "plan")
+    assert plan["datasets"] == [
+        {"task": "reconstruction", "dataset": "pbmc", "source": None, "file": "pbmc/raw/data.h5ad"}
+    ]
+    (condition,) = plan["conditions"]
+    assert condition["key"] == "reconstruction/pbmc/mask_15_seed_42"
+    assert condition["condition"] == "mask_15_seed_42"
+    assert condition["files"] == {
+        "raw": "pbmc/raw/data.h5ad",
+        "input": "pbmc/masked/mask_15_seed_42.h5ad",
+        "truth": "pbmc/truth/mask_15_seed_42.h5ad",
+    }
+    assert names(plan) == ["svd", "svd.deep", "slow", "mean", "truth"]
+    assert [run["index"] for run in plan["runs"]] == list(range(5))
+    deep = plan["runs"][1]
+    assert deep["id"] == "svd.deep/pbmc/mask_15_seed_42"
+    assert deep["params"] == {"rank": 50, "seed": deep["params"]["seed"]}
+    assert deep["prediction"] == "reconstruction.h5ad"
+    assert deep["entry"] == ["python", "-m", "lacuna_contract.harness", "main.py"]
+    assert deep["resources"] == {"cpus": 1, "memory": "2 GB", "time": "10 min", "gpu": "never"}
+    assert plan["runs"][2]["resources"]["memory"] == "8 GB"
+    assert plan["metrics"] == {"reconstruction": list(metrics.of_task("reconstruction"))}
+
+
+def test_fan_out_over_everything():
+    given = {"mask_percentages": "0.15,0.3", "seeds": "0,1,2", "models": "svd,mean"}
+    plan = make_plan(given, DISCOVERED)
+    assert len(plan["conditions"]) == 6
+    assert len(plan["runs"]) == 18
+    assert len({run["id"] for run in plan["runs"]}) == 18
+
+
+@pytest.mark.parametrize("seed", [0, "0", "0,1"])
+def test_parameters_come_as_numbers_or_text(seed):
+    assert make_plan({"seeds": seed, "models": "svd"}, DISCOVERED)["runs"][0]["seed"] == 0
+
+
+def test_a_models_seed_is_not_the_runs_seed_nor_the_masks():
+    runs = make_plan({"seeds": "1,2", "models": "svd.default,mean"}, DISCOVERED)["runs"]
+    by_seed = {run["seed"]: run["params"]["seed"] for run in runs}
+    assert len(set(by_seed.values())) == 2
+    assert not {1, 2} & set(by_seed.values())
+    key = runs[0]["key"]
+    assert by_seed[1] == seeds.integer(1, "model", key)
+    assert seeds.integer(1, "model", key) != seeds.integer(1, "mask", key)
+    assert json.loads(json.dumps(by_seed[1])) < 2**31
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("all", ["svd", "svd.deep", "slow", "mean", "truth"]),
+        ("core", ["svd", "svd.deep", "mean", "truth"]),
+        ("svd", ["svd", "svd.deep"]),
+        ("svd.deep", ["svd.deep"]),
+        ("svd.default, truth", ["svd", "truth"]),
+        ("core,slow", ["svd", "svd.deep", "slow", "mean", "truth"]),
+    ],
+)
+def test_choosing_models(asked, found):
+    assert names(make_plan({"models": asked}, DISCOVERED)) == found
+
+
+def test_choosing_metrics():
+    plan = make_plan({"metrics": "poisson_nll,mse"}, DISCOVERED)
+    assert plan["metrics"] == {"reconstruction": ["mse", "poisson_nll"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"models": "svdd"}, "unknown model 'svdd'. Did you mean 'svd'?"),
+        ({"models": "svd.deeep"}, "unknown model 'svd.deeep'. Did you mean 'svd.deep'?"),
+        ({"metrics": "mes"}, "unknown metric 'mes'. Did you mean 'mse'?"),
+        ({"tasks": "reconstuction"}, "unknown task 'reconstuction'. Did you mean 'reconstruction'"),
+        ({"datasets": "pmbc"}, "unknown dataset 'pmbc'. Did you mean 'pbmc'?"),
+        ({"mask_strategy": "uniforn"}, "unknown mask strategy 'uniforn'. Did you mean 'uniform'"),
+        ({"mask_percentages": 15}, "for 15 % write 0.15"),
+        ({"seeds": "x"}, "seed 'x'"),
+    ],
+)
+def test_what_is_wrong(given, message):
+    with pytest.raises(ContractError, match=message):
+        make_plan(given, DISCOVERED)
+
+
+def test_everything_that_is_wrong_at_once():
+    given = {"models": "svdd", "metrics": "mes", "datasets": "pmbc", "mask_percentages": "15,a"}
+    with pytest.raises(ContractError) as caught:
+        make_plan(given, DISCOVERED)
+    text = str(caught.value)
+    assert all(word in text for word in ("'svdd'", "'mes'", "'pmbc'", "'15'", "'a'"))
+
+
+def test_a_broken_manifest_is_named():
+    broken = copy.deepcopy(DISCOVERED)
+    broken["models"][0]["manifest"]["tier"] = "top"
+    with pytest.raises(ContractError, match="containers/models/svd/model.json: tier: .*'top'"):
+        make_plan({}, broken)
+
+
+def test_ceilings_only_from_this_repos_controls():
+    cheat = {"models": [*DISCOVERED["models"], model("cheat", control="ceiling")]}
+    with pytest.raises(ContractError, match="containers/models/cheat .*unless --allow_controls"):
+        make_plan({}, cheat)
+    assert "cheat" in names(make_plan({"allow_controls": True}, cheat))
+    assert "cheat" in names(make_plan({"allow_controls": "true"}, cheat))
+    with pytest.raises(ContractError, match="would be given the truth"):
+        make_plan({"allow_controls": "false"}, cheat)
+    assert names(make_plan({"models": "svd"}, cheat)) == ["svd", "svd.deep"]
+    elsewhere = {"models": [model("x", "/tmp/containers/controls", control="ceiling")]}
+    with pytest.raises(ContractError, match="would be given the truth"):
+        make_plan({}, elsewhere)
+
+
+def test_what_cannot_run_is_known_when_planning():
+    models = {
+        "models": [
+            model("r", engines=["container"]),
+            model("v", engines=["venv"]),
+            model("g", resources={"gpu": "required"}),
+            model("o", resources={"gpu": "optional"}),
+        ]
+    }
+
+    def reasons(**given):
+        return {r["name"]: r["not_applicable"] for r in make_plan(given, models)["runs"]}
+
+    venv, docker = reasons(engine="venv"), reasons(engine="docker", gpu=True)
+    assert "image only" in venv["r"]
+    assert venv["v"] is None
+    assert "needs a GPU" in venv["g"]
+    assert venv["o"] is None
+    assert docker["r"] is None
+    assert "virtual environment only" in docker["v"]
+    assert docker["g"] is None
+    devices = {
+        r["name"]: r["params"].get("device") for r in make_plan({"gpu": True}, models)["runs"]
+    }
+    assert devices == {"r": None, "v": None, "g": "cuda", "o": "cuda"}
+
+
+def test_a_model_of_another_task():
+    other = {"models": [*DISCOVERED["models"], model("other", tasks=["segmentation"])]}
+    assert "other" not in names(make_plan({}, other))
+    with pytest.raises(ContractError, match="model 'other' does segmentation; asked for: recon"):
+        make_plan({"models": "other,svd"}, other)
+
+
+def sheet(tmp_path, text):
+    path = tmp_path / "datasets.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_sheet(tmp_path):
+    rows = sheet(
+        tmp_path, "dataset,path,layer,cell_type\nmine,a.h5ad,counts,kind\nyours,b.h5ad,,\n"
+    )
+    plan = make_plan({}, DISCOVERED, rows)
+    assert [row["dataset"] for row in plan["datasets"]] == ["mine", "yours"]
+    assert plan["datasets"][0] == {
+        "task": "reconstruction",
+        "dataset": "mine",
+        "source": "a.h5ad",
+        "layer": "counts",
+        "cell_type": "kind",
+        "file": "mine/raw/data.h5ad",
+    }
+    both = make_plan({"datasets": "pbmc,yours"}, DISCOVERED, rows)
+    assert [row["dataset"] for row in both["datasets"]] == ["pbmc", "yours"]
+    with pytest.raises(ContractError, match="unknown dataset 'your'. Did you mean 'yours'?"):
+        make_plan({"datasets": "your"}, DISCOVERED, rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset,path\npbmc,a.h5ad\n", "'pbmc' of the sheet has the name of a dataset that Lac"),
+        ("dataset,path,task\nm,a.h5ad,recon\n", "dataset 'm': unknown task 'recon'. Did you mean"),
+        ("dataset,path\nm,a.h5ad\nm,b.h5ad\n", "dataset 'm' is there already, in line 2"),
+    ],
+)
+def test_a_bad_sheet(tmp_path, text, message):
+    with pytest.raises(ContractError, match=message):
+        make_plan({}, DISCOVERED, sheet(tmp_path, text))
+
+
+def test_two_tasks_cannot_share_a_dataset_name(tmp_path, monkeypatch):
+    from lacuna import tasks
+
+    real = tasks.load("reconstruction")
+    monkeypatch.setattr(tasks, "names", lambda: ["another", "reconstruction"])
+    monkeypatch.setattr(tasks, "load", lambda name: real)
+    with pytest.raises(ContractError, match="dataset 'pbmc' is one of several tasks: another, rec"):
+        make_plan({"metrics": "mse"}, DISCOVERED)
