@@ -2,56 +2,70 @@ import numpy as np
 from scipy import sparse
 
 from lacuna_contract import model
-from lacuna_contract.values import TARGET
 
 
-def complete(values, hidden, rank, shrink, sweeps, rng):
-    """Low-rank values of the entries of `hidden`: fill them, fit, fill them again.
+def scales(counts, hidden, passes=3):
+    """Depth of each cell and rate of each gene, whose product is the expected count of an entry
+    were all cells alike. Of visible entries only; about 1 where nothing is visible."""
+    depth = np.ones(counts.shape[0])
+    for _ in range(passes):
+        seen = np.maximum(depth.sum() - hidden.T @ depth, 1e-6)
+        rate = (counts.sum(axis=0, dtype=float).A1 + 1e-3) / (seen + 1)
+        seen = np.maximum(rate.sum() - hidden @ rate, 0)
+        depth = (counts.sum(axis=1, dtype=float).A1 + 1) / (seen + 1)
+    return depth, rate
 
-    What is filled is sparse, and so is all that is computed with: visible values, hidden ones.
+
+def complete(counts, hidden, rank, shrink, sweeps, rng):
+    """Expected counts of the entries of `hidden`: fill them, fit a low rank, fill them again.
+
+    What has the low rank are Pearson residuals, (count - expected) / sqrt(expected). Divided by
+    sqrt(expected) alone, counts stay sparse, and the -sqrt(expected) is of rank one by itself.
     """
-    cells, genes = values.shape
-    rows, cols = np.repeat(np.arange(cells), np.diff(hidden.indptr)), hidden.indices
-    mean = values.sum(axis=0).A1 / np.maximum(1, cells - hidden.sum(axis=0).A1)
-    filled = hidden.astype(float)
-    filled.data = mean[cols]
-    right = rng.normal(size=(genes, rank))
+    depth, rate = scales(counts, hidden)
+    # Rare genes are scaled as if less rare: one count of theirs must not become a component.
+    down, across = np.sqrt(depth), np.sqrt(np.maximum(rate, 0.02))
+    usual_gene = rate / across
+    scaled = sparse.diags_array(1 / down) @ counts @ sparse.diags_array(1 / across)
+    rows, cols = np.repeat(np.arange(len(depth)), np.diff(hidden.indptr)), hidden.indices
+    scale = down[rows] * across[cols]
+    usual = down[rows] * usual_gene[cols]
+    filled = sparse.csr_array((usual.copy(), cols, hidden.indptr), shape=hidden.shape)
+    right = rng.normal(size=(len(rate), rank))
     for _ in range(sweeps):
-        # One warm-started step towards the leading singular vectors of (values + filled - mean).
-        left = np.linalg.qr(values @ right + filled @ right - mean @ right)[0]
-        weights = values.T @ left + filled.T @ left - np.outer(mean, left.sum(axis=0))
+        # One warm-started step towards the leading singular vectors of the residuals.
+        left = scaled @ right + filled @ right - np.outer(down, usual_gene @ right)
+        left = np.linalg.qr(left)[0]
+        weights = scaled.T @ left + filled.T @ left - np.outer(usual_gene, down @ left)
         right, s, rotation = np.linalg.svd(weights, full_matrices=False)
         left = left @ rotation.T * (s - shrink * s[-1])
         for part in np.array_split(np.arange(len(rows)), 1 + len(rows) // 1_000_000):
             fit = np.einsum("ij,ij->i", left[rows[part]], right[cols[part]])
-            filled.data[part] = np.maximum(0, mean[cols[part]] + fit)
-    return filled.data
+            filled.data[part] = np.maximum(usual[part] + fit, 0.02 * usual[part])
+    return scale * filled.data
 
 
 def hold_out(hidden, fraction, rng):
     """A random set of visible entries, as a bool matrix."""
-    draw = rng.integers(hidden.shape, size=(round(fraction * np.prod(hidden.shape)), 2))
+    draw = rng.integers(hidden.shape, size=(max(100, round(fraction * np.prod(hidden.shape))), 2))
     held = sparse.csr_matrix((np.ones(len(draw), bool), draw.T), shape=hidden.shape)
     return (held > hidden).tocsr()
 
 
-@model("reconstruction", value_space="lognorm")
+@model("reconstruction", value_space="counts")
 def predict(counts, hidden, *, ranks=(2, 5, 10, 20), shrink=0.25, sweeps=20, seed=0):
-    """Iterative singular value decomposition of log-normalised values (as softImpute does it),
-    with the rank that predicts visible entries best when those are hidden too."""
+    """Iterative singular value decomposition, with the rank whose predictions of visible entries
+    are best when those are hidden too (by Poisson likelihood)."""
     rng = np.random.default_rng(seed)
-    total = np.maximum(1, counts.sum(axis=1, dtype=float).A1)
-    values = counts.multiply(TARGET / total[:, None]).tocsr().log1p()
     held = hold_out(hidden, 0.05, rng)
-    rest = values - values.multiply(held)
-    true = (values.multiply(held) + held.astype(float)).tocsr().data - 1
+    rest = (counts - counts.multiply(held)).tocsr()
+    true = (counts.multiply(held) + held.astype(np.float32)).tocsr().data - 1
     both = (hidden + held).tocsr()
     inside = (held.astype(int) + both.astype(int)).tocsr().data == 2
     limit = min(counts.shape) - 1
-    ranks = sorted({max(1, min(rank, limit)) for rank in ranks})
     errors = {}
-    for rank in ranks:
+    for rank in sorted({max(1, min(rank, limit)) for rank in ranks}):
         guess = complete(rest, both, rank, shrink, sweeps, rng)[inside]
-        errors[rank] = float(np.mean((guess - true) ** 2))
+        errors[rank] = float(np.mean(guess - true * np.log(guess)))
     best = min(errors, key=errors.get)
-    return complete(values, hidden, best, shrink, sweeps, rng), {"rank": best, "errors": errors}
+    return complete(counts, hidden, best, shrink, sweeps, rng), {"rank": best, "errors": errors}
