@@ -49,7 +49,7 @@ class Engine:
         return {line.removeprefix("localhost/") for line in lines}
 
     def build(self, name: str, dockerfile: Path, context: Path, arguments: dict[str, str]) -> None:
-        """Build one image. Its log stays in the cache when that fails."""
+        """Build one image. Its log is in the cache until the next `--prune`."""
         command = [self.program, "build", "--tag", name, "--file", str(dockerfile)]
         if self.name == "docker":
             command += ["--progress", "plain"]
@@ -64,7 +64,6 @@ class Engine:
         tools.call(
             [*command, str(context)], f"building {name}", env={"DOCKER_BUILDKIT": "1"}, log=log
         )
-        log.unlink()
 
 
 def _program(engine: str) -> str:
@@ -228,6 +227,7 @@ def _alone() -> Iterator[None]:
 
 def prune(recipes: Sequence[Recipe], engine: Engine) -> list[str]:
     """Remove Lacuna's images that none of these recipes is made of."""
+    shutil.rmtree(cache_dir() / "logs", ignore_errors=True)
     keep = current(recipes) | {image_name(f"stack-{s}", stack_digest(s)) for s in stack_names()}
     ours = [n for n in engine.present() if re.match(r"([^ ]+/)?lacuna/[^/]+:[0-9a-f]{12}$", n)]
     # A registry's name before ours: the same image under another name.
