@@ -22,7 +22,7 @@ workflow {
     sheet = params.sheet ? file(params.sheet, checkIfExists: true) : []
 
     PLAN(Parameters.json(params), Json.text(found), sheet, stages.prepare)
-    PLAN.out.refused.subscribe { refused -> error(refused.text) }
+    PLAN.out.refused.subscribe { refused -> error(Sandbox.reason(refused)) }
     plan = PLAN.out.plan.map { json -> Plan.read(json, params) }
 
     // each emission is [dataset, file], e.g. [[dataset: 'pbmc', task: 'reconstruction', ...], []]
@@ -59,8 +59,8 @@ workflow {
     records = EVALUATE.out.record.toSortedList { a, b -> a[0] <=> b[0] }
         .map { rows -> rows.collect { row -> [row[1]].flatten().first().parent } }
     // one emission: what could not be prepared and why, e.g. [[dataset: 'mine', reason: 'mine.h5ad: X holds fractions']]
-    refusals = IMPORT.out.refused.map { dataset, why -> [dataset: dataset, reason: why.text.trim()] }
-        .mix(PREPARE.out.refused.map { key, why -> [key: key, reason: why.text.trim()] })
+    refusals = IMPORT.out.refused.map { dataset, why -> [dataset: dataset, reason: Sandbox.reason(why)] }
+        .mix(PREPARE.out.refused.map { key, why -> [key: key, reason: Sandbox.reason(why)] })
         .toSortedList { a, b -> a.toString() <=> b.toString() }
     REPORT(PLAN.out.plan, records, refusals.map { list -> Json.text(list) }, Provenance.json(workflow, params, found), stages.report)
 

@@ -33,6 +33,9 @@ class Sandbox {
 
     /** A command whose exit code 1 means that it refused its input: the reason becomes a file, not a failed task. */
     static String refusable(String command) {
-        "${command} 2> refused.txt && rm refused.txt || { code=\$?; cat refused.txt >&2; [ \$code = 1 ]; }"
+        "${command} 2> refused.txt && rm refused.txt || { code=\$?; cat refused.txt >&2; [ \$code = 1 ] && ! grep -q ^Traceback refused.txt; }"
     }
+
+    /** What a refusal says. */
+    static String reason(Object file) { file.text.trim() - ~'^error: ' }
 }

@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a start costs less, and none runs for long
 PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "lib", "conf")
 
 
@@ -35,7 +37,7 @@ class Project:
         self, *arguments: str, profile: str | None = "venv", log: str | None = None
     ) -> subprocess.CompletedProcess:
         """Run to the end; `log` names a file that lists the commands that were executed."""
-        env = os.environ | self.env
+        env = os.environ | self.env | {"NXF_OPTS": QUICK}
         if log:
             env["STANDIN_LOG"] = str(self.folder / log)
             (self.folder / log).write_text("")
@@ -80,3 +82,18 @@ def fresh(tmp_path: Path) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
     return make(folder)
+
+
+@pytest.fixture(scope="session")
+def config():
+    """The resolved configuration of profiles, e.g. ``config("gpu,slurm")["process.executor"]``."""
+
+    @cache
+    def resolved(profiles: str) -> dict[str, str]:
+        chosen = ["-profile", profiles] if profiles else []
+        command = [str(ROOT / "bin" / "nextflow"), "config", "-flat", *chosen, "."]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"NXF_OPTS": QUICK})
+        pairs = (line.partition(" = ") for line in done.stdout.splitlines())
+        return {key.replace("'", ""): value for key, _, value in pairs}
+
+    return resolved

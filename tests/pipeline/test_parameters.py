@@ -1,0 +1,167 @@
+"""nextflow_schema.json describes the parameters: --help prints it, and bad parameters are all reported at once."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Project
+
+SCHEMA = json.loads((ROOT / "nextflow_schema.json").read_text())
+SPECS = {k: v for group in SCHEMA["$defs"].values() for k, v in group["properties"].items()}
+
+#: Parameters, and what must be said about them (nothing where they are fine).
+CASES = [
+    ({}, []),
+    ({"seeds": 0}, []),
+    ({"seeds": "0,1"}, []),
+    ({"seeds": "1, 2"}, []),
+    ({"seeds": -1}, ["--seeds -1: expected whole numbers from 0"]),
+    ({"seeds": "one"}, ["--seeds one: expected whole numbers from 0"]),
+    ({"seeds": 1.5}, ["--seeds 1.5: expected whole numbers from 0"]),
+    ({"mask_percentages": 0.0001}, []),
+    ({"mask_percentages": "0.15,.3"}, []),
+    ({"mask_percentages": 0}, ["--mask_percentages 0: expected fractions between 0 and 1"]),
+    ({"mask_percentages": 1}, ["--mask_percentages 1: expected fractions between 0 and 1"]),
+    ({"mask_percentages": 15}, ["--mask_percentages 15: expected fractions between 0 and 1"]),
+    ({"mask_percentages": "a"}, ["--mask_percentages a: expected fractions between 0 and 1"]),
+    ({"mask_percentages": "0.1,1.5"}, ["--mask_percentages 0.1,1.5: expected fractions"]),
+    ({"mask_strategy": "nonzeros"}, ["--mask_strategy nonzeros: did you mean 'nonzero'?"]),
+    ({"mask_strategy": "else"}, ["There are: uniform, nonzero, per_cell, per_gene"]),
+    ({"models": True}, ["--models true: needs a value"]),
+    ({"retry_failed": "yes"}, ["--retry_failed yes: expected boolean"]),
+    ({"outdir": None}, ["--outdir is missing"]),
+    ({"sheet": "nowhere.csv"}, ["--sheet nowhere.csv: there is no such file"]),
+    ({"models_dir": "nowhere"}, ["--models_dir nowhere: there is no such folder"]),
+    ({"registry": "https://r.org/x"}, ["--registry https://r.org/x: expected a registry and a path"]),
+    ({"modles": "svd"}, ["unknown parameter --modles. Did you mean --models?"]),
+    ({"xyzzy": 1}, ["unknown parameter --xyzzy."]),
+    ({"mask-strategy": "uniform", "maskStrategy": "uniform"},
+     ["unknown parameter --mask-strategy. Did you mean --mask_strategy?"]),
+    ({"modles": "svd", "seeds": "x", "mask_percentages": 2},
+     ["unknown parameter --modles", "--seeds x", "--mask_percentages 2"]),
+]  # fmt: skip
+
+
+def test_each_parameter_is_checked(fresh: Project) -> None:
+    defaults = {name: spec.get("default") for name, spec in SPECS.items()}
+    (fresh.folder / "cases.json").write_text(json.dumps([defaults | case for case, _ in CASES]))
+    (fresh.folder / "cases.nf").write_text("""workflow {
+        def specs = Parameters.known(Parameters.read(projectDir))
+        def cases = Json.parse(file("${projectDir}/cases.json").text)
+        file("${projectDir}/said.json").text = Json.text(cases.collect { given -> Parameters.problems(specs, given) })
+    }""")
+    command = [str(ROOT / "bin" / "nextflow"), "run", "cases.nf", "-profile", "venv"]
+    done = subprocess.run(command, cwd=fresh.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    answers = json.loads((fresh.folder / "said.json").read_text())
+    for (case, expected), said in zip(CASES, answers, strict=True):
+        assert len(said) == len(expected), (case, said)
+        for words, text in zip(expected, said, strict=True):
+            assert words in text, case
+
+
+def test_everything_wrong_is_said_before_any_task(project: Project) -> None:
+    done = project.run("--modles", "svd", "--seeds", "x", "--mask-percentages", "0.2", "--outdir", "o")
+    assert done.returncode == 1
+    assert "3 parameters are wrong (--help lists all):" in done.stderr + done.stdout
+    said = done.stderr + done.stdout
+    assert "unknown parameter --modles. Did you mean --models?" in said
+    assert "unknown parameter --mask-percentages. Did you mean --mask_percentages?" in said
+    assert "--seeds x: expected whole numbers" in said
+    assert "Submitted process" not in said
+
+
+def test_help_is_the_schema(project: Project) -> None:
+    done = project.run("--help", "--outdir", "nothing", profile=None)
+    assert done.returncode == 0
+    for group in SCHEMA["$defs"].values():
+        assert group["title"] in done.stdout
+    for name, spec in SPECS.items():
+        assert (f"--{name} " in done.stdout) == (not spec.get("hidden")), name
+        assert spec.get("hidden") or spec["description"] in done.stdout, name
+    assert "[default: 0.15]" in done.stdout
+    assert "apptainer, awsbatch, docker, google, gpu, k8s, podman, slurm, test, venv" in done.stdout
+    assert not (project.folder / "nothing").exists()
+
+
+def test_defaults_are_those_of_the_schema(config: dict) -> None:
+    values = {k.removeprefix("params."): v for k, v in config("").items() if k.startswith("params.")}
+    assert {k: ast.literal_eval(_python(v)) for k, v in values.items()} == {
+        name: spec.get("default") for name, spec in SPECS.items()
+    }
+
+
+def _python(value: str) -> str:
+    return {"null": "None", "true": "True", "false": "False"}.get(value, value)
+
+
+def test_every_profile_is_a_file_and_every_file_a_profile(config: dict) -> None:
+    text = (ROOT / "nextflow.config").read_text()
+    profiles = {line.split()[0] for line in text.splitlines() if "{ includeConfig 'conf/" in line}
+    assert profiles == {p.stem for p in (ROOT / "conf").iterdir()} - {"base"}
+
+
+def test_a_misspelt_profile_is_named(project: Project) -> None:
+    done = project.run(profile="dokcer")
+    assert done.returncode == 1
+    assert "Unknown configuration profile: 'dokcer'" in done.stdout + done.stderr
+    assert "docker" in (done.stdout + done.stderr).replace("dokcer", "")
+
+
+def test_what_the_plan_refuses_is_said_plainly(project: Project) -> None:
+    project.model("good")
+    done = project.run("--metrics", "bad")
+    assert done.returncode == 1
+    assert "unknown metric 'bad'. There are: mse" in done.stdout + done.stderr
+    assert "Command executed" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("profile", ["k8s", "awsbatch", "google"])
+def test_a_cloud_needs_a_registry(config: dict, profile: str) -> None:
+    assert config(profile)["process.executor"].strip("'") in (
+        (ROOT / "lib" / "Software.groovy").read_text()
+    )
+
+
+def test_a_missing_registry_is_said(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "k8s.config").write_text("process.executor = 'k8s'\n")
+    done = project.run("-c", str(tmp_path / "k8s.config"), "-profile", "docker", profile=None)
+    assert done.returncode == 1
+    assert "name the same with --registry R" in done.stdout + done.stderr
+
+
+def test_what_discovery_refuses_is_said(fresh: Project) -> None:
+    (fresh.folder / "bin" / "discover").write_text("#!/bin/sh\necho 'no such model' >&2; exit 2\n")
+    done = fresh.run()
+    assert done.returncode == 1
+    assert "no such model" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="mounts a small disk")
+def test_a_full_disk_while_publishing(fresh: Project, tmp_path: Path) -> None:
+    fresh.model("good")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        (disk / "ballast").write_bytes(bytes(300_000))
+        fresh.model("large", variants={"default": {"do": "large", "bytes": 200_000}})
+        done = fresh.run("--outdir", str(disk / "results"))
+        said = done.stdout + done.stderr
+        assert done.returncode == 1
+        assert "No space left on device" in said
+        assert "-resume" in said
+        (disk / "ballast").unlink()
+        again = fresh.run("--outdir", str(disk / "results"), "-resume", log="log")
+        assert again.returncode == 0, again.stdout
+        assert "run_model" not in fresh.executed("log")
+        answer = disk / "results" / "large" / "d1" / "mask_15_seed_42" / "answer.h5ad"
+        assert answer.stat().st_size == 200_000
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
