@@ -46,8 +46,8 @@ def _densities(series: Sequence[Series]) -> Figure | None:
         panels.append(panel.render(f"Truth against prediction: {one.name}"))
     return Figure(
         "Truth against prediction",
-        "Hidden entries by true and predicted value, stronger where there are more (on a logarithmic "
-        "scale); a perfect model would lie on the dashed diagonal.",
+        "Hidden entries by true and predicted value, stronger where there are more (on a "
+        "logarithmic scale); a perfect model would lie on the dashed diagonal.",
         panels,
     )
 
