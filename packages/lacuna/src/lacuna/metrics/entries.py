@@ -51,6 +51,7 @@ class Piece:
         self._visible, self._space = visible_total, value_space
         self._truth = np.asarray(truth, dtype=np.float64)
         self._given = np.asarray(prediction, dtype=np.float64)
+        self._at_zeros: dict[str, np.ndarray] = {}
 
     def truth(self, space: str = "counts") -> np.ndarray:
         """True values in a value space."""
@@ -69,14 +70,23 @@ class Piece:
         return np.repeat(np.arange(self.n_cells), np.diff(self.indptr))
 
     @cached_property
-    def nonzero(self) -> np.ndarray:
-        """Positions of the entries whose true count is not zero."""
-        return np.flatnonzero(self._truth)
+    def _not_zero(self) -> np.ndarray:
+        return self._truth != 0
 
     @cached_property
-    def zero(self) -> np.ndarray:
-        """Positions of the entries whose true count is zero."""
-        return np.flatnonzero(self._truth == 0)
+    def nonzero(self) -> np.ndarray:
+        """Positions of the entries whose true count is not zero."""
+        return np.flatnonzero(self._not_zero)
+
+    @cached_property
+    def _zero(self) -> np.ndarray:
+        return np.flatnonzero(~self._not_zero)
+
+    def predicted_at_zeros(self, space: str = "counts") -> np.ndarray:
+        """Predictions of the entries whose true count is zero."""
+        if space not in self._at_zeros:
+            self._at_zeros[space] = self.prediction(space)[self._zero]
+        return self._at_zeros[space]
 
     @cached_property
     def _scale(self) -> np.ndarray:
@@ -98,6 +108,11 @@ class Piece:
     def _prediction_lognorm(self) -> np.ndarray:
         # log(1 + x) is three times faster than log1p, and as exact in absolute terms.
         return np.log(1.0 + self._given * self._scale)
+
+
+def dot(a: np.ndarray, b: np.ndarray) -> float:
+    """Sum of products. Not by BLAS, whose result depends on its number of threads."""
+    return float(np.einsum("i,i->", a, b))
 
 
 @dataclass
@@ -123,9 +138,19 @@ class Pair:
         mean_t, mean_p = float(truth.mean()), float(prediction.mean())
         t, p = truth - mean_t, prediction - mean_p
         return cls(
-            len(truth), mean_t, mean_p, float(t @ t), float(p @ p), float(t @ p),
-            float(error @ error), float(np.abs(error).sum()),
+            len(truth), mean_t, mean_p, dot(t, t), dot(p, p), dot(t, p),
+            dot(error, error), float(np.abs(error).sum()),
         )  # fmt: skip
+
+    @classmethod
+    def of_zeros(cls, prediction: np.ndarray) -> "Pair":
+        """Moments of a truth that is 0 throughout, and a prediction."""
+        if not len(prediction):
+            return cls()
+        mean = float(prediction.mean())
+        p = prediction - mean
+        squared, absolute = dot(prediction, prediction), float(np.abs(prediction).sum())
+        return cls(len(p), 0.0, mean, 0.0, dot(p, p), 0.0, squared, absolute)
 
     def merge(self, other: "Pair") -> "Pair":
         """Moments of both sets of entries (Chan, Golub, LeVeque 1983)."""
@@ -206,9 +231,11 @@ class _Moments:
 
     def update(self, piece: Piece) -> None:
         truth, prediction = piece.truth(self._space), piece.prediction(self._space)
-        for name in STRATA:
-            at = getattr(piece, name)
-            part = Pair.of(truth[at], prediction[at])
+        parts = {
+            "zero": Pair.of_zeros(piece.predicted_at_zeros(self._space)),
+            "nonzero": Pair.of(truth[piece.nonzero], prediction[piece.nonzero]),
+        }
+        for name, part in parts.items():
             self._strata[name] = self._strata[name].merge(part)
 
     def result(self) -> dict[str, Pair]:
@@ -270,6 +297,15 @@ def correlations(
     return np.clip(np.where(flat, 0.0, cross / root), -1, 1)[defined]
 
 
+def row_sums(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:
+    """Sum of each row's entries."""
+    sums = np.zeros(len(indptr) - 1)
+    filled = np.flatnonzero(np.diff(indptr))
+    if len(filled):
+        sums[filled] = np.add.reduceat(values, indptr[filled])
+    return sums
+
+
 @dataclass(frozen=True)
 class PerGene(_Plain):
     """Needs the correlations of truth and prediction within each gene: a vector."""
@@ -329,12 +365,12 @@ class _PerCell:
         cells, at, k = piece.cell, piece.nonzero, piece.n_cells
         n = np.diff(piece.indptr)
         count = np.maximum(n, 1)
-        mean = np.bincount(cells, piece.prediction(), k) / count
-        p = piece.prediction() - mean[cells]
+        mean = row_sums(piece.prediction(), piece.indptr) / count
+        p = piece.prediction() - np.repeat(mean, n)
         t, some = piece.truth()[at], cells[at]
         sum_t = np.bincount(some, t, k)
         m2_t = (np.bincount(some, t * t, k) * count - sum_t**2) / count
-        m2_p = np.bincount(cells, p * p, k)
+        m2_p = row_sums(p * p, piece.indptr)
         cross = np.bincount(some, t * p[at], k)  # the p are centred, so t need not be
         self._parts.append(correlations(n, m2_t, m2_p, cross, mean**2 + m2_p / count))
 

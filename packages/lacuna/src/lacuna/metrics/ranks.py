@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lacuna.metrics.entries import Piece
+from lacuna.metrics.entries import Piece, dot
 from lacuna.metrics.registry import Undefined
 
 LIMIT = 1 << 22
@@ -116,7 +116,7 @@ def binned_spearman(table: np.ndarray, exact_rows: int) -> Spearman:
             raise Undefined(f"the {name} is constant, or nearly, over {by_truth.sum()} entries")
     sx, sy = np.sqrt(var_x), np.sqrt(var_y)
     dx, dy = np.sqrt(in_x), np.sqrt(in_y)
-    value = float(x @ (table @ y) / by_truth.sum() / (sx * sy))
+    value = dot(x, np.einsum("ij,j->i", table, y)) / by_truth.sum() / (sx * sy)
     top = np.hypot(sx, dx) * np.hypot(sy, dy)
     bound = abs(value) * (1 - sx * sy / top) + (sx * dy + dx * sy + dx * dy) / top
     return Spearman(value, float(bound))
@@ -156,7 +156,7 @@ class Ranking:
                 raise Undefined(f"the {name} is constant over these {len(values)} entries")
             ranks.append(midranks(values) - (len(values) + 1) / 2)
         x, y = ranks
-        return Spearman(float(x @ y / np.sqrt((x @ x) * (y @ y))), 0.0)
+        return Spearman(dot(x, y) / np.sqrt(dot(x, x) * dot(y, y)), 0.0)
 
     def auroc(self) -> float:
         """Probability that an entry that is truly not zero is predicted higher than one that is
@@ -166,7 +166,7 @@ class Ranking:
             nonzero = self.table.rows("nonzero").sum(axis=0)
             below = np.cumsum(zero) - zero / 2
             n0, n1 = int(zero.sum()), int(nonzero.sum())
-            wins = float(below @ nonzero)
+            wins = dot(below, nonzero)
         else:
             positive = self.truth != 0
             n1 = int(np.count_nonzero(positive))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lacuna.metrics.entries import Piece
+from lacuna.metrics.entries import Piece, dot
 
 WIDTH = 0.2
 BINS = 50
@@ -36,8 +36,8 @@ class Summary:
 
     def update(self, piece: Piece) -> None:
         """Add some cells."""
-        truth, prediction = piece.truth(), piece.prediction()
         at = piece.nonzero
+        truth, prediction = piece.truth()[at], piece.prediction()[at]
         columns = _bin(piece.prediction("lognorm"))
         self._histogram[:BINS] += np.bincount(columns, minlength=BINS)
         self._histogram[:BINS] -= np.bincount(columns[at], minlength=BINS)
@@ -45,13 +45,13 @@ class Summary:
         cells = rows * BINS + columns[at]
         self._histogram += np.bincount(cells, minlength=BINS * BINS)
 
-        groups = np.searchsorted(COUNTS, truth[at], side="right") - 1
-        error = (prediction[at] - truth[at]) ** 2
+        groups = np.searchsorted(COUNTS, truth, side="right") - 1
+        error = (prediction - truth) ** 2
         n, total, squared = (
-            np.bincount(groups, weights, len(COUNTS)) for weights in (None, prediction[at], error)
+            np.bincount(groups, weights, len(COUNTS)) for weights in (None, prediction, error)
         )
-        zeros = prediction[piece.zero]
-        n[0], total[0], squared[0] = len(zeros), zeros.sum(), zeros @ zeros
+        zeros = piece.predicted_at_zeros()
+        n[0], total[0], squared[0] = len(zeros), zeros.sum(), dot(zeros, zeros)
         self._sums += [n, total, squared]
 
     def result(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import Matrix, open_h5ad, read_column, read_names
 from lacuna_contract.schema import validate
 
-CHUNK_ENTRIES = 500_000
+CHUNK_ENTRIES = 250_000
 DENSE_ENTRIES = 4_000_000
 #: No share of a cell's counts is larger than about e**20 / 10,000 visible totals.
 LARGEST_LOGNORM = 30.0

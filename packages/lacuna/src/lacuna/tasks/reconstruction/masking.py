@@ -52,17 +52,22 @@ def hypergeometric(rng: np.random.Generator, good: int, bad: int, draws: int) ->
 def choose(rng: np.random.Generator, total: int, count: int) -> np.ndarray:
     """`count` of the numbers below `total`, sorted; every subset of that size is equally likely.
 
-    Each number is first kept independently, then as many as are too many or too few are corrected
-    at random. Given its size, the first set is uniform among those of its size, and the correction
-    keeps that; it is four times faster than drawing one by one.
+    Each number is first kept independently, a few more than needed, and what is too much is dropped
+    at random. Given its size, the first set is uniform among those of its size, and dropping keeps
+    that; it is several times faster than drawing one by one.
     """
-    threshold = min(65535, round(65536 * count / max(1, total)))
-    keep = rng.integers(0, 65536, total, dtype=np.uint16) < threshold
-    surplus = int(np.count_nonzero(keep)) - count
-    if surplus:
-        pool = np.flatnonzero(keep if surplus > 0 else ~keep)
-        keep[rng.choice(pool, abs(surplus), replace=False, shuffle=False)] = surplus < 0
-    return np.flatnonzero(keep)
+    expected = count + 4 * math.sqrt(count) + 4
+    keep = rng.integers(0, 65536, total, dtype=np.uint16) < min(
+        65535, math.ceil(65536 * expected / max(1, total))
+    )
+    found = np.flatnonzero(keep)
+    surplus = len(found) - count
+    if surplus > 0:
+        return np.delete(found, rng.choice(len(found), surplus, replace=False, shuffle=False))
+    if surplus < 0:
+        keep[rng.choice(np.flatnonzero(~keep), -surplus, replace=False, shuffle=False)] = True
+        return np.flatnonzero(keep)
+    return found
 
 
 def choose_per_row(rng: np.random.Generator, counts: np.ndarray, width: int) -> np.ndarray:
