@@ -29,7 +29,7 @@ bin/nextflow run main.nf --help lists them. $LACUNA_ENGINE stands in for --engin
 def value(words: Sequence[str], name: str) -> str | None:
     """The value of an option in a command line, ``--name value`` or ``--name=value``."""
     found = None
-    for here, following in zip(words, [*words[1:], None], strict=True):
+    for here, following in zip(words, [*words, None][1:], strict=True):
         if here == name:
             found = following
         elif here.startswith(f"{name}="):
