@@ -18,10 +18,19 @@ class Sandbox {
         nextflow.Global.session.@binEntries = [:]
     }
 
+    /**
+     * A pipeline that was killed leaves tasks running, and folders of tasks half done, which -resume uses again as they are.
+     * Wait for what still runs there, then begin with an empty folder.
+     */
+    static private final List<String> FRESH = [
+        "if command -v flock > /dev/null; then exec 9> .lock; flock -w 3600 9 || true; fi",
+        "find . -mindepth 1 -maxdepth 1 ! -name '.command.*' ! -name .lock -exec rm -rf {} +",
+    ]
+
     /** What runs before a task, outside its container: none of it is part of the task's hash. */
     static String open(Object task, Map software) {
         def limits = [attempt: task.attempt, max_attempts: task.ext.attempts, cpus: task.cpus, memory_bytes: task.memory?.toBytes()]
-        def lines = ["echo '${Json.text(limits)}' > .limits.json"]
+        def lines = FRESH + ["echo '${Json.text(limits)}' > .limits.json"]
         if (software.env) {
             def gpu = task.accelerator ? '' : ' CUDA_VISIBLE_DEVICES='
             lines << "export PATH='${software.env}/bin':\"\$PATH\" LACUNA_MODEL_DIR='${software.env}/model'${gpu}"

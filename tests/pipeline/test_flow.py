@@ -155,7 +155,7 @@ def test_killed_half_way_and_resumed(fresh: Project) -> None:
     )
     deadline = time.monotonic() + 120
     log = fresh.folder / "log"
-    while not (log.exists() and log.read_text().count("evaluate") >= 2):
+    while not (log.exists() and log.read_text().count("evaluate") >= 1):
         assert time.monotonic() < deadline
         assert killed.poll() is None
         time.sleep(0.2)
@@ -163,7 +163,7 @@ def test_killed_half_way_and_resumed(fresh: Project) -> None:
     killed.wait()
     done = fresh.run(*seeds, "-resume", log="log")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert fresh.executed("log")["run_model"] <= 6
+    assert fresh.executed("log").get("run_model", 0) < 8
     assert {run["status"] for run in fresh.results().values()} == {"ok"}
     assert len(fresh.results()) == 8
 
