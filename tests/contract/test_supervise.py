@@ -1,7 +1,9 @@
 import json
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -57,8 +59,8 @@ def test_a_hanging_model_and_its_children_are_stopped(run):
     assert time.monotonic() - begin < 15
     assert status["status"] == "timed_out"
     assert "limit of 1 s" in status["reason"]
-    state = os.path.join("/proc", open("child").read(), "stat")
-    assert not os.path.exists(state) or open(state).read().rpartition(")")[2].split()[0] == "Z"
+    stat = Path("/proc", Path("child").read_text(), "stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_memory_beyond_the_limit_is_retried_and_then_recorded(run):
@@ -125,3 +127,66 @@ def test_threads_follow_the_cpus(run):
     check = "import os\nassert os.environ['OMP_NUM_THREADS'] == os.environ['LACUNA_CPUS'] == '3'\n"
     _, status = run(check + GOOD, limits={"cpus": 3})
     assert (status["status"], status["cpus"]) == ("ok", 3)
+
+
+def test_a_child_that_left_the_session_and_its_parent_is_stopped_too(run, tmp_path):
+    """As a daemon does: a second fork, after setsid."""
+    daemon = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork():\n"
+    daemon += "        os._exit(0)\n    open('daemon', 'w').write(str(os.getpid()))\n"
+    daemon += "    time.sleep(60)\nwhile not os.path.exists('daemon'):\n    time.sleep(0.05)\n"
+    _, status = run(daemon + GOOD)
+    assert status["status"] == "ok"
+    stat = Path("/proc", (tmp_path / "daemon").read_text(), "stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_model_ends_with_its_supervisor(tmp_path):
+    (tmp_path / "model.py").write_text(
+        "import os, time\nopen('pid.part', 'w').write(str(os.getpid()))\n"
+        "os.rename('pid.part', 'pid')\ntime.sleep(60)"
+    )
+    for name in ("input.h5ad", "params.json"):
+        (tmp_path / name).write_text("{}")
+    command = [sys.executable, "-m", "lacuna_contract.supervise", "--timeout", "60"]
+    command += ["--entry", json.dumps([sys.executable, "model.py"])]
+    command += ["--input", "input.h5ad", "--params", "params.json"]
+    sources = str(Path(supervise.__file__).parents[1])
+    env = os.environ | {"PYTHONPATH": sources}
+    process = subprocess.Popen(command, cwd=tmp_path, env=env)
+    while not (tmp_path / "pid").exists():
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(20) == 143
+    model = int((tmp_path / "pid").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(model, 0)
+    assert not (tmp_path / "status.json").exists()
+
+
+def test_an_input_that_is_gone_was_changed(run):
+    _, status = run("import os\nos.remove('input.h5ad')\n" + GOOD)
+    assert (status["status"], status["reason"]) == ("failed", "the model changed its input file")
+
+
+def test_what_lies_where_the_record_goes_is_replaced(run, tmp_path):
+    (tmp_path / "mine").write_text("untouched")
+    _, status = run("import os\nos.symlink('mine', 'status.json')\n" + GOOD)
+    assert status["status"] == "ok"
+    assert (tmp_path / "mine").read_text() == "untouched"
+    (tmp_path / "status.json").unlink()
+    _, status = run("import os\nos.makedirs('status.json/in')\n" + GOOD)
+    assert status["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "reason"),
+    [
+        ("Error in f() : no basis\nExecution halted", "failed", "Error in f() : no basis"),
+        ("Error: cannot allocate vector of size 9 Gb\nExecution halted", "out_of_memory", None),
+        ("OSError: [Errno 12] Cannot allocate memory", "out_of_memory", None),
+    ],
+)
+def test_the_line_that_tells_is_found_in_other_languages(said, status, reason):
+    found = supervise.verdict(1, None, False, said)
+    assert found[0] == status
+    assert reason is None or reason in found[1]

@@ -5,6 +5,7 @@ imports ``main.py`` and runs the function (or class) in it that carries ``@model
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -126,7 +127,9 @@ def versions(packages: tuple[str, ...] = ("numpy", "scipy", "h5py")) -> dict[str
     distributions = importlib.metadata.packages_distributions() if wanted - set(packages) else {}
     found = {"python": sys.version.split()[0]}
     for name in sorted(wanted):
-        found[name] = importlib.metadata.version(distributions.get(name, [name])[0])
+        # What was put on the path by hand has no version to tell.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(distributions.get(name, [name])[0])
     return found
 
 

@@ -9,10 +9,12 @@ has a Python. The record is ``status.json``; a prediction is judged later, by th
 
 import argparse
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +29,9 @@ HEAD = TAIL = 1 << 20
 STDERR_TAIL = 4000
 POLL = 0.1
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-MEMORY_WORDS = ("MemoryError", "out of memory", "OutOfMemoryError", "bad_alloc", "cannot allocate")
+MEMORY_WORDS = ("memoryerror", "out of memory", "outofmemoryerror", "bad_alloc", "cannot allocate")
+AFTERWORDS = ("Execution halted", "Calls: ")  # what R says after its error
+SET_CHILD_SUBREAPER = 36  # of prctl(2)
 
 
 class Relay(threading.Thread):
@@ -69,15 +73,46 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def members(session: int) -> Iterator[tuple[int, int]]:
-    """(process id, resident bytes) of every process of a session; none where there is no /proc."""
+def adopt_orphans() -> None:
+    """Become the parent of whatever loses its parent below this process, where the system can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def processes() -> dict[int, tuple[int, int, int]]:
+    """(parent, session, resident bytes) of every process; none where there is no /proc."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = entry.read_text().rpartition(")")[2].split()
         except OSError:  # the process ended between the listing and the reading
             continue
-        if int(fields[3]) == session:
-            yield int(entry.parent.name), int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+        size = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+        found[int(entry.parent.name)] = (int(fields[1]), int(fields[3]), size)
+    return found
+
+
+def members(model: int, others: set[int]) -> Iterator[tuple[int, int]]:
+    """(process id, resident bytes) of the model and all that it started.
+
+    A process can leave the model's session, and be left by its parent; then it is a child of this
+    one, which had the children `others` before.
+    """
+    found, me = processes(), os.getpid()
+    inside = {model}
+    waiting = dict(found)
+    while True:
+        more = {
+            pid
+            for pid, (parent, session, _) in waiting.items()
+            if session == model or parent in inside or (parent == me and pid not in others)
+        }
+        if not more:
+            break
+        inside |= more
+        for pid in more:
+            del waiting[pid]
+    yield from ((pid, found[pid][2]) for pid in inside if pid in found)
 
 
 def kernel_kills() -> int:
@@ -117,6 +152,7 @@ def run(command: list[str], timeout: float, limits: dict) -> dict:
         env.update(dict.fromkeys(THREADS, str(cpus)), LACUNA_CPUS=str(cpus))
     memory_limit = limits.get("memory_bytes")
     before, start, peak, killed = kernel_kills(), time.monotonic(), 0, None
+    others = {pid for pid, (parent, *_) in processes().items() if parent == os.getpid()}
     try:
         process = subprocess.Popen(
             command,
@@ -138,23 +174,23 @@ def run(command: list[str], timeout: float, limits: dict) -> dict:
     ]
     for relay in relays:
         relay.start()
-    while True:
-        try:
-            # Waiting, not sleeping: a quick model is not held up by the polling.
-            process.wait(POLL)
-            break
-        except subprocess.TimeoutExpired:
-            now = sum(size for _, size in members(process.pid))
-            peak = max(peak, now)
-        if memory_limit and now > memory_limit:
-            killed = "out_of_memory"
-        elif time.monotonic() - start > timeout:
-            killed = "timed_out"
-        if killed:
-            end_session(process)
-            break
+    try:
+        while killed is None:
+            try:
+                # Waiting, not sleeping: a quick model is not held up by the polling.
+                process.wait(POLL)
+                break
+            except subprocess.TimeoutExpired:
+                now = sum(size for _, size in members(process.pid, others))
+                peak = max(peak, now)
+            if memory_limit and now > memory_limit:
+                killed = "out_of_memory"
+            elif time.monotonic() - start > timeout:
+                killed = "timed_out"
+    finally:
+        # Also what the model left running, and also when this process is told to end.
+        end(process, others)
     seconds = time.monotonic() - start
-    end_session(process)  # what the model left running ends with it
     for relay in relays:
         relay.join(5)
     # ru_maxrss is of the largest single process; it sees what is too short for the polling.
@@ -185,13 +221,15 @@ def resource_peak() -> int:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
-def end_session(process: subprocess.Popen) -> None:
-    """Kill whatever is left of the model's session, and collect the model."""
-    for pid, _ in list(members(process.pid)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+def end(process: subprocess.Popen, others: set[int]) -> None:
+    """Kill whatever is left of the model, and collect it."""
+    # Twice: what is being forked while the first list is made is in the second.
+    for _ in range(2):
+        for pid, _ in list(members(process.pid, others)):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # all that there is without /proc
     process.wait()
 
 
@@ -201,8 +239,10 @@ def verdict(code: int, killed: str | None, kernel: bool, tail: str) -> tuple[str
         return killed, None
     if code == 0:
         return "ok", None
-    last = next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), "")
-    if kernel or code in (-signal.SIGKILL, OUT_OF_MEMORY) or any(w in last for w in MEMORY_WORDS):
+    lines = (line.strip() for line in reversed(tail.splitlines()))
+    last = next((line for line in lines if line and not line.startswith(AFTERWORDS)), "")
+    memory = any(word in last.lower() for word in MEMORY_WORDS)
+    if kernel or memory or code in (-signal.SIGKILL, OUT_OF_MEMORY):
         return "out_of_memory", None
     how = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
     return "failed", f"the model {how}: {last or 'it wrote nothing to standard error'}"[:1000]
@@ -238,9 +278,15 @@ def main(arguments: list[str] | None = None) -> int:
     command += ["--metadata", "metadata.json", "--params", args.params]
     command += ["--truth", args.truth] if args.truth else []
     digest = sha256(args.input)
-    record = run(command, args.timeout, limits)
+    adopt_orphans()
+    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        record = run(command, args.timeout, limits)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if record["status"] == "ok":
-        if sha256(args.input) != digest:
+        if not Path(args.input).is_file() or sha256(args.input) != digest:
             record |= {"status": "failed", "reason": "the model changed its input file"}
         elif reason := declined():
             record |= {"status": "not_applicable", "reason": reason}
@@ -252,8 +298,22 @@ def main(arguments: list[str] | None = None) -> int:
         return OUT_OF_MEMORY
     record |= {"attempts": attempt, "input_sha256": digest, "cpus": limits.get("cpus")}
     record |= {"machine": machine()}
-    Path("status.json").write_text(json.dumps(record, indent=1) + "\n")
+    own("status.json").write_text(json.dumps(record, indent=1) + "\n")
     return 0
+
+
+def stop(number: int, _: object) -> None:
+    """Told to end: leave no record, so that the attempt counts as lost, and no model running."""
+    sys.exit(128 + number)
+
+
+def own(name: str) -> Path:
+    """A path to write to, whatever the model left under that name."""
+    path = Path(name)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    return path
 
 
 def declined() -> str | None:
