@@ -1,0 +1,262 @@
+"""prepare-data, run-models, run-evaluation, run-benchmark: each row of the interface."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lacuna import cli
+from lacuna.cli.people import model_parameters, run
+from lacuna_contract.errors import ContractError
+from lacuna_contract.h5ad import H5adWriter
+from lacuna_contract.schema import read_json
+
+ROOT = Path(__file__).parents[2]
+PBMC = Path("data/pbmc")
+
+
+def read(path):
+    return json.loads(Path(path).read_text())
+
+
+def own_dataset(folder, name="mine"):
+    """A sheet with one small dataset."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(0.5, 2, (1, 20)), (60, 20)).astype(np.float32)
+    cells, genes = [f"c{i}" for i in range(60)], [f"g{i}" for i in range(20)]
+    with H5adWriter(folder / "mine.h5ad", cells, genes) as out:
+        out.dense("X", np.float32).append(counts)
+    (folder / "datasets.csv").write_text(f"dataset,path\n{name},mine.h5ad\n")
+    return "datasets.csv"
+
+
+def test_the_commands_are_installed():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for name in ("prepare-data", "run-models", "run-evaluation", "run-benchmark"):
+        module, _, function = scripts[name].partition(":")
+        assert module == "lacuna.cli"
+        assert callable(getattr(cli, function))
+
+
+@pytest.mark.usefixtures("here")
+def test_prepare_data(capsys):
+    assert run("prepare-data", ["--dataset", "pbmc", "--mask-percentage", "0.15"]) == 0
+    files = sorted(str(p) for p in Path("data").rglob("*.h5ad"))
+    assert files == [
+        "data/pbmc/masked/mask_15_seed_42.h5ad",
+        "data/pbmc/raw/data.h5ad",
+        "data/pbmc/truth/mask_15_seed_42.h5ad",
+    ]
+    assert "2 ok" in capsys.readouterr().out
+    first = (PBMC / "masked/mask_15_seed_42.h5ad").read_bytes()
+    arguments = ["--mask-percentage", "0.15,0.125", "--mask-strategy", "per_gene", "--seed", "1,2"]
+    assert run("prepare-data", [*arguments, "--data-dir", "other"]) == 0
+    assert sorted(p.name for p in Path("other/pbmc/masked").iterdir()) == [
+        f"mask_{p}_per_gene_seed_{s}.h5ad" for p in ("12.5", "15") for s in (1, 2)
+    ]
+    assert run("prepare-data", []) == 0
+    assert (PBMC / "masked/mask_15_seed_42.h5ad").read_bytes() == first
+
+
+def test_prepare_data_from_a_sheet(here):
+    sheet = own_dataset(here)
+    assert run("prepare-data", ["--sheet", sheet, "--mask-percentage", "0.3"]) == 0
+    assert (here / "data/mine/masked/mask_30_seed_42.h5ad").is_file()
+
+
+@pytest.mark.parametrize("percentage", ["0", "1", "15", "a"])
+@pytest.mark.usefixtures("here")
+def test_prepare_data_with_a_bad_percentage(capsys, percentage):
+    assert run("prepare-data", ["--mask-percentage", percentage]) == 1
+    assert f"mask percentage '{percentage}': expected a fraction" in capsys.readouterr().err
+    assert not Path("data").exists()
+
+
+def test_prepare_data_says_everything_that_is_wrong(here, capsys):
+    (here / "datasets.csv").write_text("dataset,path\nmine,nothing.h5ad\n")
+    assert run("prepare-data", ["--sheet", "datasets.csv", "--seed", "x"]) == 1
+    error = capsys.readouterr().err
+    assert "dataset 'mine': nothing.h5ad: no such file" in error
+    assert "seed 'x'" in error
+    assert run("prepare-data", ["--dataset", "pmbc"]) == 1
+    assert "Did you mean 'pbmc'?" in capsys.readouterr().err
+
+
+def test_one_bad_dataset_does_not_stop_the_others(here, capsys):
+    own_dataset(here)
+    (here / "bad.h5ad").write_bytes(b"no")
+    (here / "datasets.csv").write_text("dataset,path\nbad,bad.h5ad\nmine,mine.h5ad\n")
+    assert run("prepare-data", ["--sheet", "datasets.csv"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  bad  failed: bad.h5ad is not a readable HDF5 file" in out
+    assert "pass  mine/mask_15_seed_42" in out
+
+
+def test_run_models_and_run_evaluation(here, room, capsys):
+    run("prepare-data", ["--sheet", own_dataset(here), "--seed", "1,2"])
+    options = ["--dataset", "mine", "--models-dir", str(room), "--models"]
+    assert run("run-models", [*options, "good,truth"]) == 0
+    folder = here / "results/good.half/mine/mask_15_seed_1"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "metadata.json",
+        "reconstruction.h5ad",
+        "status.json",
+    ]
+    status = read_json(folder / "status.json", "status")
+    assert status["status"] == "ok"
+    assert status["run"]["name"] == "good.half"
+    assert status["run"]["params"]["factor"] == 0.5
+    assert not list((here / "results").rglob("metrics.json"))
+
+    assert (
+        run("run-evaluation", ["--model", "good", "--seed", "1", "--metrics", "mse,pearson"]) == 0
+    )
+    scored = sorted(
+        str(p.parent.relative_to("results")) for p in Path("results").rglob("metrics.json")
+    )
+    assert scored == ["good.half/mine/mask_15_seed_1", "good/mine/mask_15_seed_1"]
+    assert set(read(folder / "metrics.json")["metrics"]) == {"mse", "pearson"}
+    assert run("run-evaluation", []) == 0
+    assert len(list(Path("results").rglob("metrics.json"))) == 6
+    ceiling = read("results/truth/mine/mask_15_seed_2/metrics.json")
+    assert ceiling["metrics"]["mse"] == 0
+    assert len(ceiling["metrics"]) == 18
+    assert "6 ok" in capsys.readouterr().out
+
+
+def test_run_evaluation_picks(here, room, capsys):
+    run("prepare-data", ["--sheet", own_dataset(here), "--mask-percentage", "0.15,0.3"])
+    run("run-models", ["--models-dir", str(room), "--models", "good.default"])
+    assert run("run-evaluation", ["--mask-percentage", "0.3"]) == 0
+    (only,) = Path("results").rglob("metrics.json")
+    assert only.parent.name == "mask_30_seed_42"
+    capsys.readouterr()
+    for arguments, message in (
+        (["--model", "god"], "no prediction of model 'god' in results. There are: good"),
+        (["--dataset", "pbmc"], "There are: mine"),
+        (["--metrics", "mes"], "Did you mean 'mse'?"),
+        (["--mask-percentage", "15"], "for 15 % write 0.15"),
+        (["--seed", "-1"], "expected a whole number"),
+    ):
+        assert run("run-evaluation", arguments) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_run_models_on_one_file(here, room):
+    run("prepare-data", ["--sheet", own_dataset(here), "--seed", "1,2"])
+    options = ["--models-dir", str(room), "--models", "good.default", "--results-dir", "out"]
+    assert run("run-models", [*options, "--file", "data/mine/masked/mask_15_seed_2.h5ad"]) == 0
+    assert [p.parent.name for p in Path("out").rglob("status.json")] == ["mask_15_seed_2"]
+    named = ["--dataset", "mine", "--file", "mask_15_seed_1.h5ad"]
+    assert run("run-models", [*options, *named]) == 0
+    assert len(list(Path("out").rglob("status.json"))) == 2
+
+
+def test_what_follows_two_dashes_goes_to_the_models(here, room):
+    run("prepare-data", ["--sheet", own_dataset(here)])
+    options = ["--models-dir", str(room), "--models", "good.default"]
+    assert run("run-models", [*options, "--", "--factor", "3"]) == 0
+    run_of = read("results/good/mine/mask_15_seed_42/status.json")["run"]
+    assert run_of["params"]["factor"] == 3
+    assert run("run-models", [*options, "--", "--facto", "3"]) == 1
+    status = read("results/good/mine/mask_15_seed_42/status.json")
+    assert status["status"] == "failed"
+    assert "Did you mean 'factor'?" in status["reason"]
+
+
+def test_parameters_of_models():
+    words = ["--rank", "5", "--fast", "--learning-rate=0.1", "--name", "a b"]
+    assert model_parameters(words) == {
+        "rank": 5,
+        "fast": True,
+        "learning_rate": 0.1,
+        "name": "a b",
+    }
+    with pytest.raises(ContractError, match="found '5'"):
+        model_parameters(["5"])
+
+
+@pytest.mark.usefixtures("here")
+def test_run_models_without_data(room, capsys):
+    assert run("run-models", ["--dataset", "pbmc"]) == 1
+    assert "prepare-data --dataset pbmc makes it" in capsys.readouterr().err
+    run("prepare-data", [])
+    assert run("run-models", ["--models", "god", "--models-dir", str(room)]) == 1
+    assert "Did you mean 'good'?" in capsys.readouterr().err
+    assert run("run-models", ["--file", "data/pbmc/raw/data.h5ad"]) == 1
+    assert "is no input of a model" in capsys.readouterr().err
+
+
+def test_run_benchmark_records_every_failure_and_goes_on(here, room, capsys):
+    names = "good.default,crashes,not_a_number,declines,writes_nothing,hangs,renames,zeros,truth"
+    options = ["--sheet", own_dataset(here), "--models-dir", str(room), "--metrics", "mse,mae"]
+    assert run("run-benchmark", [*options, "--models", names]) == 1
+    found = {
+        path.parts[1]: read_json(path, "status")
+        for path in Path("results").glob("*/*/*/status.json")
+    }
+    assert {name: status["status"] for name, status in found.items()} == {
+        "good": "ok",
+        "zeros": "ok",
+        "truth": "ok",
+        "crashes": "failed",
+        "not_a_number": "failed",
+        "declines": "not_applicable",
+        "writes_nothing": "invalid_output",
+        "hangs": "timed_out",
+        "renames": "invalid_output",
+    }
+    assert "the checkpoint is missing" in found["crashes"]["reason"]
+    assert "NaN" in found["not_a_number"]["reason"]
+    assert "gene names are not those of the input" in found["renames"]["reason"]
+    assert all("run" in status for status in found.values())
+    scored = {path.parts[1] for path in Path("results").glob("*/*/*/metrics.json")}
+    assert scored == {"good", "zeros", "truth"}
+    out = capsys.readouterr().out
+    assert "FAIL  crashes/mine/mask_15_seed_42" in out
+    assert "skip  declines/mine/mask_15_seed_42" in out
+    assert "pass  good/mine/mask_15_seed_42" in out
+    assert Path("results/results.csv").is_file()
+    assert Path("results/report.html").is_file()
+
+
+def test_skipping_stages(here, room):
+    options = ["--sheet", own_dataset(here), "--models-dir", str(room)]
+    options += ["--models", "good.default", "--metrics", "mse"]
+    assert run("run-benchmark", options) == 0
+    result = Path("results/good/mine/mask_15_seed_42")
+    first = {p: p.stat().st_mtime_ns for p in [*Path("data").rglob("*.h5ad"), *result.iterdir()]}
+    assert run("run-benchmark", [*options, "--skip-prepare-data", "--skip-models"]) == 0
+    changed = {path.name for path, at in first.items() if path.stat().st_mtime_ns != at}
+    assert changed == {"metrics.json", "status.json", "metadata.json"}
+    (result / "metrics.json").unlink()
+    skips = ["--skip-prepare-data", "--skip-models", "--skip-evaluation"]
+    assert run("run-benchmark", [*options, *skips]) == 1
+    assert not (result / "metrics.json").exists()
+
+
+def test_a_new_input_makes_old_predictions_stale(here, room, capsys):
+    """Prepared again with another salt, the input is another: the old prediction is not scored."""
+    sheet = own_dataset(here)
+    run("prepare-data", ["--sheet", sheet])
+    run("run-models", ["--models-dir", str(room), "--models", "good.default"])
+    run("prepare-data", ["--sheet", sheet, "--salt", "secret"])
+    assert run("run-evaluation", []) == 1
+    assert "Prepare the data and run the model again" in capsys.readouterr().out
+
+
+def test_an_environment_that_cannot_be_made_is_a_failed_run(here, room, monkeypatch):
+    from lacuna import local
+    from lacuna.setup.common import SetupError
+
+    def fail(recipe):
+        raise SetupError("no network")
+
+    monkeypatch.setattr(local, "build", fail)
+    options = ["--sheet", own_dataset(here), "--models-dir", str(room), "--models", "good.default"]
+    assert run("run-benchmark", options) == 1
+    status = read("results/good/mine/mask_15_seed_42/status.json")
+    assert status["status"] == "failed"
+    assert status["reason"] == "its environment could not be made: no network"
