@@ -94,9 +94,10 @@ class Piece:
 
     @cached_property
     def _truth_lognorm(self) -> np.ndarray:
+        # log(1 + x) is three times faster than log1p, and as exact in absolute terms.
         values = np.zeros(len(self._truth))
         at = self.nonzero
-        values[at] = np.log1p(self._truth[at] * self._scale[at])
+        values[at] = np.log(1.0 + self._truth[at] * self._scale[at])
         return values
 
     @cached_property
@@ -106,7 +107,6 @@ class Piece:
 
     @cached_property
     def _prediction_lognorm(self) -> np.ndarray:
-        # log(1 + x) is three times faster than log1p, and as exact in absolute terms.
         return np.log(1.0 + self._given * self._scale)
 
 
