@@ -11,9 +11,9 @@ class Ending {
     static boolean tell(Object workflow, Map params) {
         def outdir = nextflow.Nextflow.file(params.outdir)
         if (!workflow.success) {
-            def cause = workflow.errorMessage ?: workflow.errorReport
-            println("\nThe pipeline stopped before its report was complete${cause ? ': ' + cause : ''}\n" +
-                'When the cause is gone, the same command with -resume goes on from here.')
+            def cause = workflow.errorMessage?.trim()
+            println('\nThe pipeline stopped before its report was complete' + (cause && !cause.contains('\n') ? ": ${cause}" : '') +
+                '.\nWhen the cause is gone, the same command with -resume goes on from here.')
             return false
         }
         def info = outdir.resolve('pipeline_info')

@@ -5,7 +5,8 @@ class Provenance {
     static String json(Object workflow, Map params, Map found) {
         def system = ManagementFactory.operatingSystemMXBean
         Json.text([
-            pipeline: [version: workflow.manifest.version, revision: workflow.commitId],
+            lacuna: workflow.manifest.version,
+            revision: workflow.commitId,
             nextflow: workflow.nextflow.version.toString(),
             profile: workflow.profile,
             engine: params.engine,

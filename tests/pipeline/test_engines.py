@@ -1,0 +1,133 @@
+"""What each profile resolves to, and the commands that it makes: stand-ins for the engines write them down."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import shims
+from conftest import Project
+
+ENGINES = ("docker", "podman", "apptainer", "venv")
+ISOLATED = ("--network none", "--read-only", "--tmpfs /tmp:", "--pids-limit")
+
+
+def on_path(project: Project, folder: Path) -> None:
+    """Stand-ins before everything else, and the stages for what runs 'in a container'."""
+    project.env["PATH"] = f"{folder}:{project.folder / 'standins'}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize("profile", ["", *ENGINES, "gpu"])
+def test_one_engine_is_enabled(config: dict, profile: str) -> None:
+    values = config(profile)
+    expected = profile if profile in ENGINES else "docker"
+    assert values["params.engine"] == f"'{expected}'"
+    enabled = [name for name in ENGINES if values.get(f"{name}.enabled") == "true"]
+    assert enabled == ([] if expected == "venv" else [expected])
+    assert values["params.gpu"] == ("true" if profile == "gpu" else "false")
+    assert values["process.withName:RUN_MODEL_GPU.accelerator"] == "1"
+    assert values["process.withName:RUN_MODEL_GPU.maxForks"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("profile", "executor"),
+    [("slurm", "slurm"), ("k8s", "k8s"), ("awsbatch", "awsbatch"), ("google", "google-batch")],
+)
+@pytest.mark.parametrize("also", ["", "gpu"])
+def test_a_place_to_run(config: dict, profile: str, executor: str, also: str) -> None:
+    values = config(f"{also},{profile}".strip(","))
+    assert values["process.executor"] == f"'{executor}'"
+    assert values["process.resourceLimits"] == "[]"
+    # Not the one GPU of this machine.
+    assert values["process.withName:RUN_MODEL_GPU.maxForks"] == "100"
+    gpu = "[request:1, type:'nvidia-tesla-t4']" if profile == "google" else "1"
+    assert values["process.withName:RUN_MODEL_GPU.accelerator"] == gpu
+    assert values["params.gpu"] == ("true" if also else "false")
+
+
+def test_pods(config: dict) -> None:
+    values = config("k8s")
+    assert "runAsNonRoot:true" in values["k8s.securityContext"]
+    pod = values["process.withName:RUN_MODEL.*.pod"]
+    assert "automountServiceAccountToken:false" in pod
+    assert "lacuna-role" in pod
+
+
+def test_profiles_compose(config: dict) -> None:
+    values = config("gpu,slurm,apptainer")
+    assert values["params.engine"] == "'apptainer'"
+    assert values["params.gpu"] == "true"
+    assert values["process.executor"] == "'slurm'"
+    assert "--gres=gpu" in values["process.clusterOptions"]
+    assert "--nv" in values["process.withName:RUN_MODEL.*.containerOptions"]
+    test = config("test,venv")
+    assert test["params.models"] == "'zeros,gene_mean,truth,svd'"
+
+
+@pytest.fixture(scope="module")
+def calls(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """By engine, the containers that were started with -profile gpu,<engine>."""
+    project.model("plain")
+    project.model("fast", resources={"gpu": "optional"})
+    found = {}
+    for engine in ("docker", "podman", "apptainer"):
+        folder = tmp_path_factory.mktemp(engine)
+        log = shims.install(folder, engine)
+        on_path(project, folder)
+        profile = "gpu" if engine == "docker" else f"gpu,{engine}"
+        done = project.run("--outdir", f"results-{engine}", profile=profile)
+        assert done.returncode == 0, done.stdout + done.stderr
+        lines = log.read_text().splitlines()
+        found[engine] = [line for line in lines if shlex.split(line)[1] in ("run", "exec")]
+    return found
+
+
+def of_model(calls: list[str], name: str) -> str:
+    """The one call that started a model's container."""
+    (line,) = (line for line in calls if f"/{name}:" in line or f"-{name}-" in line)
+    return " ".join(shlex.split(line))
+
+
+@pytest.mark.parametrize(
+    ("engine", "flag"),
+    [("docker", "--gpus all"), ("podman", "--device nvidia.com/gpu=all"), ("apptainer", "--nv")],
+)
+def test_only_a_model_that_can_use_a_gpu_gets_it(calls: dict, engine: str, flag: str) -> None:
+    assert flag in of_model(calls[engine], "fast")
+    assert flag not in of_model(calls[engine], "plain")
+    assert sum(flag in " ".join(shlex.split(line)) for line in calls[engine]) == 1
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_a_model_is_shut_in(project: Project, calls: dict, engine: str) -> None:
+    call = of_model(calls[engine], "plain")
+    for option in ISOLATED:
+        assert option in call
+    words = shlex.split(call)
+    mounts = [words[i + 1] for i, word in enumerate(words) if word == "-v"]
+    (task,) = (m.split(":")[0] for m in mounts if not m.endswith("/.command.run:ro"))
+    # Its own folder, and neither the work of others nor the clone with its data.
+    assert task.startswith(f"{project.folder}/work/")
+    assert sorted(mounts) == sorted([f"{task}:{task}", f"{task}/.command.run:{task}/.command.run:ro"])
+    user = subprocess.run(["id", "-u"], capture_output=True, text=True, check=True).stdout.strip()
+    if engine == "docker" or user == "0":
+        expected = "10001:10001" if user == "0" else f"{user}:"
+        assert f"-u {expected}" in call
+    assert "--cap-drop ALL" in call
+    assert "no-new-privileges" in call
+
+
+def test_a_stage_cannot_write_to_what_others_made(project: Project, calls: dict) -> None:
+    (call,) = (line for line in calls["docker"] if "stage-prepare" in line and "LACUNA_SALT" in line)
+    words = shlex.split(call)
+    mounts = [words[i + 1] for i, word in enumerate(words) if word == "-v"]
+    writable = [m for m in mounts if not m.endswith(":ro")]
+    assert len(writable) == 1
+    assert "/work/" in writable[0]
+
+
+def test_apptainer_shuts_in_by_its_own_means(calls: dict) -> None:
+    call = of_model(calls["apptainer"], "plain")
+    assert "--containall" in call
+    assert "--net --network none" in call
