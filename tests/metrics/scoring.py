@@ -3,7 +3,7 @@
 import numpy as np
 
 from lacuna import metrics
-from lacuna.metrics.entries import Piece
+from lacuna.metrics.pieces import Piece
 from lacuna.metrics.registry import Undefined
 
 

@@ -78,9 +78,9 @@ def test_the_bound_holds_however_near_the_values_are(seed, spread, ties):
     truth = rng.poisson(rng.choice([0.3, 3, 300]), (30, 10)).astype(float)
     prediction = np.float32(np.exp(rng.normal(0, spread, truth.shape)))
     prediction = (np.round(prediction, 1) if ties else prediction).astype(float)
-    exact = stats.spearmanr(truth.ravel(), prediction.ravel())[0]
-    if np.isnan(exact):
+    if np.ptp(prediction) == 0:
         return
+    exact = stats.spearmanr(truth.ravel(), prediction.ravel())[0]
     try:
         found = ranking(truth, prediction, limit=10).spearman()
     except Undefined:

@@ -4,7 +4,7 @@ from scoring import score
 
 from lacuna import metrics
 from lacuna.metrics import registry
-from lacuna.metrics.entries import Entries
+from lacuna.metrics.needs import Entries
 from lacuna_contract.errors import ContractError
 
 

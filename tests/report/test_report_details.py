@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from synthetic import lively
 
-from lacuna.metrics.entries import Piece
+from lacuna.metrics.pieces import Piece
 from lacuna.report.svg import Series, density_levels
 from lacuna.tasks.reconstruction.details import Summary, quantiles
 from lacuna.tasks.reconstruction.plots import figures

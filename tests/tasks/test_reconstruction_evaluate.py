@@ -246,6 +246,6 @@ def test_a_bug_of_ours_is_no_invalid_output(world, tmp_path, monkeypatch):
     with pytest.raises(ContractError) as caught:
         TASK.evaluate(path, path, ["mse"])
     assert not isinstance(caught.value, InvalidOutput)
-    monkeypatch.setattr("lacuna.metrics.entries.Pair.mean_squared_error", property(lambda _: 1 / 0))
+    monkeypatch.setattr("lacuna.metrics.pieces.Pair.mean_squared_error", property(lambda _: 1 / 0))
     with pytest.raises(ZeroDivisionError):
         TASK.evaluate(truth, path, ["mse"])

@@ -8,10 +8,11 @@ can make, from the sizes of the bins.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from lacuna.metrics.entries import Piece, dot
+from lacuna.metrics.pieces import Piece, dot
 from lacuna.metrics.registry import Undefined
 
 LIMIT = 1 << 22
@@ -122,7 +123,7 @@ def binned_spearman(table: np.ndarray, exact_rows: int) -> Spearman:
     return Spearman(value, float(bound))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ranking:
     """What was seen of the entries: all of them, or their table."""
 
@@ -130,6 +131,18 @@ class Ranking:
     prediction: np.ndarray | None
     table: Table | None
     stratum: str = "all"
+
+    @property
+    def bound(self) -> float | None:
+        """How far `spearman` can be off: 0 where it is exact, None where it is not reported."""
+        try:
+            return 0.0 if self.table is None else self.spearman().bound
+        except Undefined:
+            return None
+
+    @cached_property
+    def _prediction_ranks(self) -> np.ndarray:
+        return midranks(self.prediction)
 
     def spearman(self) -> Spearman:
         """Rank correlation of truth and prediction, ties sharing their mean rank."""
@@ -144,18 +157,18 @@ class Ranking:
                     f"but the error may be {found.bound:.3f}"
                 )
             return found
-        truth, prediction = self.truth, self.prediction
-        if self.stratum != "all":
-            keep = truth == 0 if self.stratum == "zero" else truth != 0
-            truth, prediction = truth[keep], prediction[keep]
+        keep = {"all": slice(None), "zero": self.truth == 0, "nonzero": self.truth != 0}[
+            self.stratum
+        ]
+        truth, prediction = self.truth[keep], self.prediction[keep]
         if not len(truth):
             raise Undefined("there are no such entries")
-        ranks = []
         for name, values in (("truth", truth), ("prediction", prediction)):
             if values.min() == values.max():
                 raise Undefined(f"the {name} is constant over these {len(values)} entries")
-            ranks.append(midranks(values) - (len(values) + 1) / 2)
-        x, y = ranks
+        centre = (len(truth) + 1) / 2
+        x = midranks(truth) - centre
+        y = (self._prediction_ranks if self.stratum == "all" else midranks(prediction)) - centre
         return Spearman(dot(x, y) / np.sqrt(dot(x, x) * dot(y, y)), 0.0)
 
     def auroc(self) -> float:
@@ -171,7 +184,7 @@ class Ranking:
             positive = self.truth != 0
             n1 = int(np.count_nonzero(positive))
             n0 = len(positive) - n1
-            wins = float(midranks(self.prediction)[positive].sum()) - n1 * (n1 + 1) / 2
+            wins = float(self._prediction_ranks[positive].sum()) - n1 * (n1 + 1) / 2
         if n0 == 0 or n1 == 0:
             raise Undefined(f"all entries are truly {'zero' if n1 == 0 else 'nonzero'}")
         return wins / (n0 * n1)
@@ -199,6 +212,8 @@ class Ranks:
 
     def view(self, result: Ranking) -> Ranking:
         """The stratum's part of what was accumulated."""
+        if self.stratum == "all":
+            return result
         return Ranking(result.truth, result.prediction, result.table, self.stratum)
 
 

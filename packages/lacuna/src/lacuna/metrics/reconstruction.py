@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from lacuna.metrics.entries import STRATA, Mean, Moments, Pair, PerCell, PerGene
+from lacuna.metrics.needs import STRATA, Mean, Moments, PerCell, PerGene
+from lacuna.metrics.pieces import Pair
 from lacuna.metrics.ranks import Ranking, Ranks
 from lacuna.metrics.registry import Undefined, metric
 

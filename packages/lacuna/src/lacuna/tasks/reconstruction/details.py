@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lacuna.metrics.entries import Piece, dot
+from lacuna.metrics.pieces import Piece, dot
 
 WIDTH = 0.2
 BINS = 50

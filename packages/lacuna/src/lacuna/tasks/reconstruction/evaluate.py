@@ -1,5 +1,6 @@
 """Scoring a prediction against the hidden values, some cells at a time."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 from scipy import sparse
 
 from lacuna import metrics
-from lacuna.metrics.entries import PerCell, PerGene, Piece
+from lacuna.metrics.needs import PerCell, PerGene
+from lacuna.metrics.pieces import Piece
 from lacuna.metrics.ranks import Ranks
 from lacuna.metrics.registry import Undefined
 from lacuna.tasks.base import InvalidOutput, Scores
@@ -46,24 +48,22 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
             for accumulator in (*accumulators.values(), summary):
                 accumulator.update(piece)
 
+    @functools.cache
+    def result(need: Any) -> Any:
+        return accumulators[need].result()
+
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
-    results: dict[Any, Any] = {}
     for metric in chosen:
         try:
-            need = metric.needs.shared
-            if need not in results:
-                results[need] = accumulators[need].result()
-            values[metric.name] = _finite(metric.function(metric.needs.view(results[need])))
+            needed = metric.needs.view(result(metric.needs.shared))
+            values[metric.name] = _finite(metric.function(needed))
         except Undefined as reason:
             values[metric.name], undefined[metric.name] = None, str(reason)
     details = summary.result()
-    for name, need in (("gene_pearson", PerGene()), ("cell_pearson", PerCell())):
-        details[name] = quantiles(accumulators[need].result())
-    try:
-        details["spearman_bound"] = accumulators[Ranks()].result().spearman().bound
-    except Undefined:
-        details["spearman_bound"] = None
+    details["gene_pearson"] = quantiles(result(PerGene()))
+    details["cell_pearson"] = quantiles(result(PerCell()))
+    details["spearman_bound"] = result(Ranks()).bound
     return Scores(values, undefined, n_hidden, given.space, details)
 
 
