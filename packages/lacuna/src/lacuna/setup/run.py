@@ -1,10 +1,10 @@
 """``make run``: set up what is missing, then the default benchmark, in Docker where that is had."""
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from lacuna.setup import debian, environments, images, nextflow
 from lacuna.setup.common import ROOT, SetupError
@@ -88,34 +88,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bin/run: {error}", file=sys.stderr)
         return 1
     print(f"Set up after {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    return _pipeline(start, words, engine if not named else None)
+    words = pipeline(words, engine if not named else None)
+    sys.stdout.flush()
+    return os.execv(start[0], [*start, *words])  # never returns
 
 
-def _pipeline(start: Sequence[str], words: list[str], engine: str | None) -> int:
-    command = [*start, "run", str(ROOT / "main.nf")]
-    # A sheet of one's own datasets is run in the place of the default one, not beside it.
-    defaults = {
-        k: v for k, v in DEFAULTS.items() if not (k == "--datasets" and value(words, "--sheet"))
-    }
-    for name, default in defaults.items():
-        if value(words, name) is None:
+def pipeline(words: Sequence[str], engine: str | None) -> list[str]:
+    """Nextflow's own arguments: what was given, and the defaults of what was not."""
+    command = ["run", str(ROOT / "main.nf")]
+    for name, default in DEFAULTS.items():
+        # A sheet of one's own datasets is run in the place of the default one, not beside it.
+        instead = value(words, "--sheet") if name == "--datasets" else None
+        if value(words, name) is None and instead is None:
             command += [name, default]
-    if engine:
-        profile = value(words, "-profile")
-        if profile is None:
-            command += ["-profile", engine]
-        else:
-            words[words.index("-profile") + 1] = f"{engine},{profile}"
-    if "-resume" not in words and (ROOT / ".nextflow/history").is_file():
+    profile = value(words, "-profile")
+    words = list(words)
+    if engine and profile:
+        words[words.index("-profile") + 1] = f"{engine},{profile}"
+    elif engine:
+        command += ["-profile", engine]
+    if "-resume" not in words and Path(".nextflow/history").is_file():
         command.append("-resume")
-    begin = time.monotonic()
-    running = subprocess.Popen([*command, *words], cwd=ROOT)
-    while True:
-        try:
-            code = running.wait()
-            break
-        except KeyboardInterrupt:
-            # Ctrl-C reached Nextflow too, which ends its tasks and keeps what is done for -resume.
-            continue
-    print(f"The pipeline took {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    return code
+    if "-ansi-log" not in words and not sys.stdout.isatty():
+        command += ["-ansi-log", "false"]
+    return [*command, *words]

@@ -1,0 +1,151 @@
+"""Discovery: the folder is the registration, and a digest covers all that goes into an image."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Clone, make_model
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_folder_of_this_repository_is_found() -> None:
+    found = Clone(ROOT, ROOT / "no-such-cache").discover()
+    rooms = [ROOT / "containers" / room for room in ("controls", "models")]
+    folders = {p.name for room in rooms for p in room.iterdir() if p.is_dir() and p.name[0] != "_"}
+    assert set(found["models"]) == folders
+    assert {"prepare", "evaluate", "report"} <= set(found["stages"])
+    for name, row in found["models"].items():
+        assert json.loads((ROOT / row["path"] / "model.json").read_text()) == row["manifest"]
+        assert row["image"] == f"lacuna/{name}:{row['digest']}"
+        assert row["env"].endswith(f"no-such-cache/envs/{name}-{row['digest']}")
+
+
+# what is changed, and whose digests change with it
+ONE = {"one"}
+MODELS = {"one", "two"}
+STAGES = {"prepare", "evaluate", "report"}
+CHANGES = {
+    "containers/models/one/main.py": ONE,
+    "containers/models/one/requirements.lock": ONE,
+    "containers/models/one/data/new.txt": ONE,
+    "containers/models/Dockerfile": MODELS,
+    "containers/stages/report/requirements.lock": {"report"},
+    "containers/stages/Dockerfile": STAGES,
+    "containers/stacks/numeric/requirements.lock": MODELS | STAGES,
+    "containers/stacks/torch/requirements.lock": set(),
+    "containers/stacks/Dockerfile": MODELS | STAGES,
+    "containers/base/Dockerfile": MODELS | STAGES,
+    "packages/lacuna-contract/src/lacuna_contract/h5ad.py": MODELS | STAGES,
+    "packages/lacuna/src/lacuna/metrics/registry.py": STAGES,
+    "packages/lacuna/src/lacuna/setup/run.py": set(),
+    "schemas/status.schema.json": MODELS | STAGES,
+    "containers/models/one/__pycache__/main.cpython-311.pyc": set(),
+    "README.md": set(),
+}
+
+
+def test_a_digest_changes_with_what_goes_in_and_with_nothing_else(clone: Clone) -> None:
+    before = clone.digests()
+    assert before == clone.digests()
+    for name, expected in CHANGES.items():
+        path = clone.root / name
+        old = path.read_bytes() if path.is_file() else None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((old or b"") + b"\n")
+        after = clone.digests()
+        assert {key for key in before if before[key] != after[key]} == expected, name
+        path.unlink() if old is None else path.write_bytes(old)
+
+
+def test_a_digest_sees_names_and_the_right_to_execute(clone: Clone) -> None:
+    before = clone.digests()["one"]
+    main = clone.root / "containers/models/one/main.py"
+    main.chmod(0o755)
+    executable = clone.digests()["one"]
+    main.chmod(0o644)
+    main.rename(main.with_name("other.py"))
+    assert len({before, executable, clone.digests()["one"]}) == 3
+
+
+def test_a_folder_elsewhere_is_a_room_too(clone: Clone, tmp_path: Path) -> None:
+    make_model(tmp_path / "mine", "three")
+    shutil.copytree(tmp_path / "mine/three", tmp_path / "mine/_draft")
+    mine = str(tmp_path / "mine")
+    assert set(clone.discover("--models-dir", mine)["models"]) == {"one", "two", "three"}
+    assert set(clone.discover(LACUNA_MODELS_DIR=mine)["models"]) == {"one", "two", "three"}
+    assert set(clone.discover()["models"]) == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [("all", {"one", "two"}), ("core", {"one"}), ("two", {"two"}), ("two.x,one", {"one", "two"})],
+)
+def test_models_are_chosen(clone: Clone, asked: str, names: set[str]) -> None:
+    assert set(clone.discover("--models", asked)["models"]) == names
+
+
+def broken_json(room: Path) -> None:
+    make_model(room, "three")
+    (room / "three/model.json").write_text("{")
+
+
+def no_manifest(room: Path) -> None:
+    make_model(room, "three")
+    (room / "three/model.json").unlink()
+
+
+def no_stack(room: Path) -> None:
+    make_model(room, "three")
+    (room / "three/pyproject.toml").write_text('[tool.lacuna]\nstack = "numerc"\n')
+
+
+def no_package(room: Path) -> None:
+    make_model(room, "three")
+    (room / "three/pyproject.toml").write_text('[tool.lacuna]\npackages = ["lacuna-contrac"]\n')
+
+
+def no_recipe(room: Path) -> None:
+    make_model(room, "three")
+    (room / "three/pyproject.toml").unlink()
+
+
+BROKEN = {
+    "two models are called 'one'": lambda room: make_model(room, "one"),
+    "'Three' is no name": lambda room: make_model(room, "Three"),
+    "'a__b' is no name": lambda room: make_model(room, "a__b"),
+    "has no model.json, there is: main.py, pyproject.toml, requirements.lock": no_manifest,
+    "three/model.json is not JSON": broken_json,
+    "unknown stack 'numerc'. Did you mean 'numeric'? There are: numeric, torch": no_stack,
+    "unknown package 'lacuna-contrac'. Did you mean 'lacuna-contract'?": no_package,
+    "has neither a pyproject.toml": no_recipe,
+}
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_a_broken_folder_is_refused_by_its_name(clone: Clone, tmp_path: Path, message: str) -> None:
+    BROKEN[message](tmp_path / "mine")
+    done = clone.run("bin/discover", "--models-dir", str(tmp_path / "mine"))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_model_gets_a_suggestion(clone: Clone) -> None:
+    done = clone.run("bin/discover", "--models", "onne")
+    assert done.returncode == 2
+    assert "unknown model 'onne'. Did you mean 'one'? There are: all, core, one, two" in done.stderr
+
+
+def test_what_is_not_built_is_named_with_the_command_that_builds_it(clone: Clone) -> None:
+    done = clone.run("bin/discover", "--engine", "venv", "--models", "two")
+    assert done.returncode == 3
+    assert "no current environment of: stage-evaluate, stage-prepare" in done.stderr
+    assert done.stderr.strip().endswith("Build what is missing with: bin/build-envs two")
+    json.loads(done.stdout)
+
+
+def test_images_of_a_registry_carry_its_name(clone: Clone) -> None:
+    row = clone.discover("--registry", "registry.example/team/")["models"]["one"]
+    assert row["image"] == f"registry.example/team/lacuna/one:{row['digest']}"

@@ -1,0 +1,86 @@
+"""make run: which engine, and what it hands to the pipeline."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Clone
+
+from lacuna.setup import debian, run
+from lacuna.setup.common import SetupError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--models", "svd"], "svd"),
+        (["--models=svd"], "svd"),
+        (["--models", "a", "--models", "b"], "b"),
+        (["--model", "svd"], None),
+        ([], None),
+    ],
+)
+def test_an_option_is_read(words: list[str], found: str | None) -> None:
+    assert run.value(words, "--models") == found
+
+
+def test_the_default_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = run.pipeline([], "venv")
+    assert words[:2] == ["run", str(ROOT / "main.nf")]
+    assert run.value(words, "--datasets") == "pbmc"
+    assert run.value(words, "--mask_percentages") == "0.15,0.30"
+    assert len(run.value(words, "--seeds").split(",")) == 3
+    assert run.value(words, "--models") == "core"
+    assert run.value(words, "-profile") == "venv"
+    assert "-resume" not in words
+    (tmp_path / ".nextflow").mkdir()
+    (tmp_path / ".nextflow/history").touch()
+    assert "-resume" in run.pipeline([], "venv")
+
+
+def test_what_is_given_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = ["--models=svd", "-profile", "gpu", "--sheet", "mine.csv"]
+    words = run.pipeline(given, "docker")
+    assert run.value(words, "--models") == "svd"
+    assert words.count("--models") == 0
+    assert run.value(words, "-profile") == "docker,gpu"
+    assert run.value(words, "--datasets") is None
+    assert run.value(run.pipeline(["-profile", "podman"], None), "-profile") == "podman"
+
+
+def test_without_an_engine_it_is_venv_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    assert run.choose("auto") == "venv"
+    said = capsys.readouterr().err
+    assert "Running with venv (docker " in said
+    assert said.strip().endswith("no model is isolated from the truth")
+
+
+def test_without_a_base_image_it_is_venv_and_says_why(
+    docker: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(debian, "_has", lambda program, name: False)
+    monkeypatch.setattr(debian, "_pull", lambda program: "no such host")
+    monkeypatch.setattr(debian, "_lacking", lambda: "debootstrap is not installed")
+    assert run.choose("auto") == "venv"
+    assert (
+        "debian:bookworm-slim cannot be pulled (no such host) nor made (debootstrap is not "
+        "installed)" in capsys.readouterr().err
+    )
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    with pytest.raises(SetupError, match="unknown engine 'dokcer'. There are: auto, docker"):
+        run.choose("dokcer")
+
+
+def test_an_unknown_model_stops_before_anything_is_made(clone: Clone) -> None:
+    done = clone.run("bin/run", "--models", "onne", "--engine", "venv")
+    assert done.returncode == 1
+    assert "Did you mean 'one'?" in done.stderr
+    assert not (clone.cache / "envs").exists()
