@@ -144,6 +144,29 @@ def test_run_evaluation_picks(here, room, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_run_evaluation_goes_on_past_what_is_broken(here, room, capsys):
+    run("prepare-data", ["--sheet", own_dataset(here), "--seed", "1,2,3"])
+    run("run-models", ["--models-dir", str(room), "--models", "good.default"])
+    results = Path("results/good/mine")
+    (results / "mask_15_seed_1/status.json").write_text("{")
+    Path("data/mine/truth/mask_15_seed_2.h5ad").write_bytes(b"no")
+    capsys.readouterr()
+    assert run("run-evaluation", []) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  good/mine/mask_15_seed_1  lost" in out
+    assert "mask_15_seed_2.h5ad is not a readable HDF5 file" in out
+    assert "pass  good/mine/mask_15_seed_3" in out
+
+
+def test_a_ceiling_without_its_truth_is_a_failed_run(here, capsys):
+    run("prepare-data", ["--sheet", own_dataset(here)])
+    Path("data/mine/truth/mask_15_seed_42.h5ad").unlink()
+    assert run("run-models", ["--models", "truth,zeros"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  truth/mine/mask_15_seed_42  failed: no such file" in out
+    assert "pass  zeros/mine/mask_15_seed_42" in out
+
+
 def test_run_models_on_one_file(here, room):
     run("prepare-data", ["--sheet", own_dataset(here), "--seed", "1,2"])
     options = ["--models-dir", str(room), "--models", "good.default", "--results-dir", "out"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lacuna import metrics, tasks
+from lacuna import metrics, parameters, tasks
 from lacuna.evaluation import IDENTITY, NO_STATUS, evaluate_run
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
@@ -155,8 +155,13 @@ def run_model(
         (folder / stale).unlink(missing_ok=True)
     identity = {key: run[key] for key in IDENTITY}
     status = NO_STATUS | {"run": identity}
+    needed = ["input", "truth"] if run["control"] == "ceiling" else ["input"]
+    missing = [str(data / files[name]) for name in needed if not (data / files[name]).is_file()]
     if run["not_applicable"]:
         status |= {"status": "not_applicable", "reason": run["not_applicable"]}
+    elif missing:
+        reason = f"no such file: {', '.join(missing)}; prepare-data makes it"
+        status |= {"status": "failed", "reason": reason}
     else:
         try:
             build(recipe)
@@ -202,12 +207,19 @@ def _attempts(
     return {"reason": f"the supervisor ended with code {done.returncode}: {last}"}
 
 
-def records(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """(folder, run identity) of every run that left a record under `results`."""
+def records(results: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[Outcome]]:
+    """(folder, run identity) of every run that left a record under `results`, and what became of
+    the records that cannot be read."""
+    found, broken = [], []
     for path in sorted(results.glob("*/*/*/status.json")):
-        status = read_json(path, "status")
+        try:
+            status = read_json(path, "status")
+        except ContractError as error:
+            broken.append(Outcome(str(path.parent.relative_to(results)), "lost", str(error)))
+            continue
         if "run" in status:
-            yield path.parent, status["run"]
+            found.append((path.parent, status["run"]))
+    return found, broken
 
 
 def evaluate(
@@ -216,12 +228,14 @@ def evaluate(
     """Score one run in place; None when `picked` does not want the arguments of its condition."""
     task = tasks.load(run["task"])
     truth = data / task.files(run["dataset"], run["condition"])["truth"]
-    if not truth.is_file():
-        return Outcome(run["id"], "failed", f"{truth}: no such truth; prepare-data makes it")
-    with open_h5ad(truth) as file:
-        if not picked(read_uns(file).get("arguments", {})):
-            return None
     known = list(metrics.of_task(run["task"]))
-    chosen = known if names == "all" else [name.strip() for name in names.split(",")]
-    status = evaluate_run(run, truth, folder, chosen, folder)
+    asked = known if names == "all" else parameters.words(names)
+    try:
+        with open_h5ad(truth) as file:
+            if not picked(read_uns(file).get("arguments", {})):
+                return None
+        chosen = [name for name in known if name in asked]
+        status = evaluate_run(run, truth, folder, chosen, folder)
+    except ContractError as error:
+        return Outcome(run["id"], "failed", f"{error}; prepare-data makes the truth")
     return Outcome(run["id"], status["status"], status["reason"])

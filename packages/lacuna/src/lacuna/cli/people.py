@@ -5,7 +5,6 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from tqdm import tqdm
 
 from lacuna import datasets, local, metrics, parameters, plan, tasks
 from lacuna.local import Outcome
-from lacuna.tasks.reconstruction.conditions import fraction
-from lacuna_contract.errors import ContractError
+from lacuna_contract.errors import ContractError, suggest
 
 
 def prepare_data(args: argparse.Namespace) -> list[Outcome]:
@@ -82,39 +80,44 @@ def run_evaluation(args: argparse.Namespace) -> list[Outcome]:
     """Score predictions that are there."""
     problems = parameters.Problems()
     seeds = parameters.each(args.seed, parameters.seed, "seed", problems)
-    percentages = parameters.each(args.mask_percentage, fraction, "mask percentage", problems)
+    picks = {
+        option: parameters.each(getattr(args, option.name), option.read, option.flag, problems)
+        for option in OPTIONS
+    }
     known = [name for task in tasks.names() for name in metrics.of_task(task)]
     if args.metrics != "all":
-        with problems.catch():
-            for task in tasks.names():
-                metrics.get(task, [n for n in parameters.words(args.metrics) if n not in known])
-    there = list(local.records(args.results_dir))
-    for option, field in (("model", "name"), ("dataset", "dataset")):
-        names = {run[field] for _, run in there} | {run[option] for _, run in there}
+        for word in parameters.words(args.metrics):
+            if word not in known:
+                problems.add(suggest(word, known, "metric"))
+    there, outcomes = local.records(args.results_dir)
+    for option, fields in (("model", ("name", "model")), ("dataset", ("dataset",))):
+        names = {run[field] for _, run in there for field in fields}
         for word in parameters.words(getattr(args, option)):
             if word not in names:
                 text = f"no prediction of {option} '{word}' in {args.results_dir}"
                 problems.add(f"{text}. There are: {', '.join(sorted(names)) or 'none'}")
     problems.check("nothing can be evaluated")
+    names, sets = parameters.words(args.model), parameters.words(args.dataset)
 
     def wanted(run: Mapping[str, Any]) -> bool:
-        asked = parameters.words(args.model), parameters.words(args.dataset)
-        named = not asked[0] or run["name"] in asked[0] or run["model"] in asked[0]
         return (
-            named
-            and (not asked[1] or run["dataset"] in asked[1])
+            (not names or run["name"] in names or run["model"] in names)
+            and (not sets or run["dataset"] in sets)
             and (not seeds or run["seed"] in seeds)
         )
 
     def picked(arguments: Mapping[str, Any]) -> bool:
-        return not percentages or Decimal(str(arguments.get("percentage"))) in percentages
+        return all(
+            option.argument in arguments and option.read(str(arguments[option.argument])) in values
+            for option, values in picks.items()
+            if values
+        )
 
     chosen = [(folder, run) for folder, run in there if wanted(run)]
-    outcomes = [
-        local.evaluate(folder, run, args.data_dir, args.metrics, picked)
-        for folder, run in _bar(chosen, len(chosen), "evaluate")
-    ]
-    return [outcome for outcome in outcomes if outcome is not None]
+    for folder, run in _bar(chosen, len(chosen), "evaluate"):
+        found = local.evaluate(folder, run, args.data_dir, args.metrics, picked)
+        outcomes += [found] if found else []
+    return outcomes
 
 
 def run_benchmark(args: argparse.Namespace) -> list[Outcome]:
@@ -179,14 +182,13 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     """The pipeline's parameters, from the options."""
     found = {
         "datasets": getattr(args, "dataset", None),
-        "mask_percentages": getattr(args, "mask_percentage", None),
-        "mask_strategy": getattr(args, "mask_strategy", None),
         "seeds": getattr(args, "seed", None),
         "models": getattr(args, "models", None),
         "metrics": getattr(args, "metrics", None),
         "allow_controls": getattr(args, "allow_controls", False),
         "engine": "venv",
     }
+    found |= {option.parameter: getattr(args, option.name, None) for option in OPTIONS}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -195,11 +197,11 @@ def _bar(work: Iterable[Any], total: int, what: str) -> tqdm:
     return tqdm(work, total=total, desc=what, disable=None, leave=False)
 
 
+OPTIONS = [option for task in tasks.names() for option in tasks.load(task).options]
 DATA: dict[str, dict[str, Any]] = {
     "--dataset": {"help": "names, joined by commas"},
     "--sheet": {"type": Path, "help": "a CSV of your own datasets"},
-    "--mask-percentage": {"default": "0.15", "help": "fractions, joined by commas (%(default)s)"},
-    "--mask-strategy": {"default": "uniform", "help": "which entries are hidden (%(default)s)"},
+    **{o.flag: {"default": o.default, "help": f"{o.help} (%(default)s)"} for o in OPTIONS},
     "--seed": {"default": "42", "help": "seeds, joined by commas (%(default)s)"},
     "--salt": {"default": "", "help": "a secret, for a blind evaluation"},
 }
@@ -236,7 +238,7 @@ COMMANDS: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
         {
             "--model": {"help": "names; without it, all that have predictions"},
             "--dataset": {"help": "names; without it, all"},
-            "--mask-percentage": {"help": "fractions; without it, all"},
+            **{o.flag: {"help": f"{o.help}; without it, all"} for o in OPTIONS},
             "--seed": {"help": "seeds; without it, all"},
         }
         | METRICS

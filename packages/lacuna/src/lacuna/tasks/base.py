@@ -23,6 +23,33 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Option:
+    """A parameter of a task's conditions, as an option of the commands without Nextflow.
+
+    parameter
+        What the pipeline calls it, e.g. "mask_percentages".
+    flag
+        E.g. "--mask-percentage". Takes several values, joined by commas.
+    argument
+        The name of the value among a condition's arguments.
+    read
+        Text to that value; `ContractError` for what is none.
+    """
+
+    parameter: str
+    flag: str
+    argument: str
+    read: Callable[[str], Any]
+    default: str
+    help: str
+
+    @property
+    def name(self) -> str:
+        """Its name among parsed arguments."""
+        return self.flag.lstrip("-").replace("-", "_")
+
+
+@dataclass(frozen=True)
 class Scores:
     """What the evaluation of one run found.
 
@@ -55,6 +82,8 @@ class Task:
         Datasets that need no sheet: name to what it is, in a sentence.
     default_datasets
         Those that are taken when none is asked for.
+    options
+        The parameters of its conditions, other than seeds.
     conditions(parameters)
         The conditions that the pipeline's parameters ask for; `ContractError` with all problems.
     import_dataset(row, source, output)
@@ -70,6 +99,7 @@ class Task:
     folder: str
     datasets: Mapping[str, str]
     default_datasets: Sequence[str]
+    options: Sequence[Option]
     conditions: Callable[[Mapping[str, Any]], list[Condition]]
     import_dataset: Callable[[Mapping[str, Any], Path | None, Path], None]
     prepare: Callable[[Mapping[str, Any], Path, Path, Path, str], None]

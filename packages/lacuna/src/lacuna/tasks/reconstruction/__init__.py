@@ -1,7 +1,7 @@
 """Reconstruction: entries of a count matrix are hidden, and a model predicts them."""
 
 from lacuna.tasks.base import Task
-from lacuna.tasks.reconstruction.conditions import conditions
+from lacuna.tasks.reconstruction.conditions import OPTIONS, conditions
 from lacuna.tasks.reconstruction.evaluate import evaluate
 from lacuna.tasks.reconstruction.prepare import import_dataset, prepare
 
@@ -14,6 +14,7 @@ TASK = Task(
         "pbmc3k": "2,700 PBMC x 32,738 genes, downloaded when asked for",
     },
     default_datasets=("pbmc",),
+    options=OPTIONS,
     conditions=conditions,
     import_dataset=import_dataset,
     prepare=prepare,

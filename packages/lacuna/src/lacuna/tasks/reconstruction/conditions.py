@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from lacuna import parameters
-from lacuna.tasks.base import Condition
+from lacuna.tasks.base import Condition, Option
 from lacuna.tasks.reconstruction.masking import STRATEGIES
 from lacuna_contract.errors import ContractError, suggest
 
@@ -24,6 +24,33 @@ def fraction(word: str) -> Decimal:
     raise ContractError(
         f"mask percentage '{word}': expected a fraction greater than 0 and less than 1{hint}"
     )
+
+
+def strategy(word: str) -> str:
+    """The name of a way to choose the hidden entries."""
+    if word not in STRATEGIES:
+        raise ContractError(suggest(word, STRATEGIES, "mask strategy"))
+    return word
+
+
+OPTIONS = (
+    Option(
+        "mask_percentages",
+        "--mask-percentage",
+        "percentage",
+        fraction,
+        "0.15",
+        "how much is hidden, as fractions",
+    ),
+    Option(
+        "mask_strategy",
+        "--mask-strategy",
+        "strategy",
+        strategy,
+        "uniform",
+        f"which entries are hidden: {', '.join(STRATEGIES)}",
+    ),
+)
 
 
 def name(percentage: Decimal, strategy: str, seed: int) -> str:
@@ -45,9 +72,9 @@ def conditions(given: Mapping[str, Any]) -> list[Condition]:
         given.get("mask_percentages", 0.15), fraction, "mask percentage", problems
     )
     seeds = parameters.each(given.get("seeds", 42), parameters.seed, "seed", problems)
-    strategy = str(given.get("mask_strategy") or "uniform")
-    if strategy not in STRATEGIES:
-        problems.add(suggest(strategy, STRATEGIES, "mask strategy"))
+    how = str(given.get("mask_strategy") or "uniform")
+    with problems.catch():
+        strategy(how)
     if not problems.found:
         for found, what in ((percentages, "mask percentage"), (seeds, "seed")):
             if not found:
@@ -55,9 +82,9 @@ def conditions(given: Mapping[str, Any]) -> list[Condition]:
     problems.check()
     return [
         Condition(
-            name(percentage, strategy, seed),
+            name(percentage, how, seed),
             seed,
-            {"percentage": float(percentage), "strategy": strategy},
+            {"percentage": float(percentage), "strategy": how},
         )
         for percentage in percentages
         for seed in seeds
