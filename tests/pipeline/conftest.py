@@ -92,7 +92,10 @@ def config():
     def resolved(profiles: str) -> dict[str, str]:
         chosen = ["-profile", profiles] if profiles else []
         command = [str(ROOT / "bin" / "nextflow"), "config", "-flat", *chosen, "."]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"NXF_OPTS": QUICK})
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"NXF_OPTS": QUICK},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
         pairs = (line.partition(" = ") for line in done.stdout.splitlines())
         return {key.replace("'", ""): value for key, _, value in pairs}
 

@@ -1,4 +1,4 @@
-"""Programs that stand in for container engines and schedulers: they write down how they were called, and obey."""
+"""Stand-ins for container engines and schedulers: they write down how they were called, and obey."""
 
 import shlex
 from pathlib import Path

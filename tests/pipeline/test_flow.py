@@ -1,4 +1,4 @@
-"""Every expected run leaves a record, one model's failure stops no other, and -resume does only what is new."""
+"""Every expected run leaves a record, no failure stops others, -resume does only what is new."""
 
 import os
 import signal
@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
+Done = subprocess.CompletedProcess
+
 SLOW_ANSWER = {"default": {"do": "wait", "seconds": 1}}
 
 
 @pytest.fixture(scope="module")
-def mixed(project: Project) -> subprocess.CompletedProcess:
+def mixed(project: Project) -> Done:
     """One run of models that behave in every way, over two seeds."""
     project.model("good", variants={"default": {}, "two": {"x": 1}})
     project.model("knows", control="ceiling", variants={"default": {"do": "truth"}})
@@ -24,7 +26,7 @@ def mixed(project: Project) -> subprocess.CompletedProcess:
     return project.run("--seeds", "1,2", "--salt", "sesame", log="log")
 
 
-def test_every_expected_run_has_a_record(project: Project, mixed: subprocess.CompletedProcess) -> None:
+def test_every_expected_run_has_a_record(project: Project, mixed: Done) -> None:
     assert mixed.returncode == 1, mixed.stdout + mixed.stderr
     runs = project.results()
     names = {"good", "good.two", "knows", "crash", "declined", "hungry", "vanish"}
@@ -46,7 +48,7 @@ def test_every_expected_run_has_a_record(project: Project, mixed: subprocess.Com
         assert (project.folder / "results" / key / "status.json").is_file(), key
 
 
-def test_files_are_where_the_design_says(project: Project, mixed: subprocess.CompletedProcess) -> None:
+def test_files_are_where_the_design_says(project: Project, mixed: Done) -> None:
     data = {str(p.relative_to(project.folder)) for p in (project.folder / "data").rglob("*.h5ad")}
     names = ["mask_15_seed_1.h5ad", "mask_15_seed_2.h5ad"]
     assert data == {"data/d1/raw/data.h5ad"} | {
@@ -65,16 +67,14 @@ def test_files_are_where_the_design_says(project: Project, mixed: subprocess.Com
     }  # fmt: skip
 
 
-def test_only_a_ceiling_is_given_the_truth(project: Project, mixed: subprocess.CompletedProcess) -> None:
+def test_only_a_ceiling_is_given_the_truth(project: Project, mixed: Done) -> None:
     for folder in project.folder.glob("work/*/*"):
         if (folder / "entry.json").exists():
             task = (folder / ".command.run").read_text().split("RUN_MODEL (")[1].split(" ")[0]
             assert (folder / "truth.h5ad").exists() == (task == "knows")
 
 
-def test_a_models_folder_does_not_say_what_it_is_given(
-    project: Project, mixed: subprocess.CompletedProcess
-) -> None:
+def test_a_models_folder_does_not_say_what_it_is_given(project: Project, mixed: Done) -> None:
     seen = 0
     for folder in project.folder.glob("work/*/*"):
         if not (folder / "entry.json").exists() or (folder / "truth.h5ad").exists():
@@ -88,9 +88,7 @@ def test_a_models_folder_does_not_say_what_it_is_given(
     assert seen >= 8
 
 
-def test_the_salt_reaches_the_truth_and_nothing_published(
-    project: Project, mixed: subprocess.CompletedProcess
-) -> None:
+def test_the_salt_reaches_the_truth_and_nothing_published(project: Project, mixed: Done) -> None:
     truth = project.folder / "data/d1/truth/mask_15_seed_1.h5ad"
     assert "salt=sesame" in truth.read_text()
     for path in (p for p in (project.folder / "results").rglob("*") if p.is_file()):
@@ -101,7 +99,7 @@ def test_the_salt_reaches_the_truth_and_nothing_published(
         assert "sesame" not in path.read_text(), path
 
 
-def test_the_console_ends_with_the_summary(mixed: subprocess.CompletedProcess) -> None:
+def test_the_console_ends_with_the_summary(mixed: Done) -> None:
     assert "SUMMARY of 14 runs" in mixed.stdout
     assert "4 of 14 runs failed, so this ends with exit code 1" in mixed.stdout
     assert "results/report.html" in mixed.stdout
@@ -119,7 +117,7 @@ def test_resume_does_what_is_new_and_nothing_else(fresh: Project) -> None:
     assert fresh.run("--seeds", "1", "-resume", log="log").returncode == 0
     assert fresh.executed("log") == {}
 
-    fresh.model("b", variants={"default": {"layers": 3}})  # a change of its folder, so of its digest
+    fresh.model("b", variants={"default": {"layers": 3}})  # a change of its digest
     fresh.model("aa")  # comes before it, so that its number in the plan changes
     fresh.run("--seeds", "1,2", "-resume", log="log")
     assert fresh.executed("log") == {
