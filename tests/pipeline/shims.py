@@ -1,4 +1,4 @@
-"""Stand-ins for container engines and schedulers: they write down how they were called, and obey."""
+"""Stand-ins for container engines and schedulers: they note how they were called, and obey."""
 
 import shlex
 from pathlib import Path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import shims
-from conftest import Project
+from standin_project import Project
 
 ENGINES = ("docker", "podman", "apptainer", "venv")
 ISOLATED = ("--network none", "--read-only", "--tmpfs /tmp:", "--pids-limit")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from standin_project import Project
 
 Done = subprocess.CompletedProcess
 

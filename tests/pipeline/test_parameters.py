@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Project
+from standin_project import ROOT, Project
 
 SCHEMA = json.loads((ROOT / "nextflow_schema.json").read_text())
 SPECS = {k: v for group in SCHEMA["$defs"].values() for k, v in group["properties"].items()}

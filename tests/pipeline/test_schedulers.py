@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import shims
-from conftest import Project
+from standin_project import Project
 
 MODELS = {
     "plain": {"resources": {"cpus": 2, "memory": "3 GB", "time": "20 min"}},
