@@ -1,0 +1,1 @@
+raise ValueError("no basis for 3 genes")

@@ -1,0 +1,117 @@
+"""bin/new-model makes a folder that passes; bin/check-model says what is wrong with one that does
+not, and what to do."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lacuna.authoring import new_model
+from lacuna.authoring.check_model import check, main
+from lacuna.setup import locks
+from lacuna.setup.common import ROOT, SetupError
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A new model with its lock."""
+    made = new_model.make("my_model", "reconstruction", tmp_path)
+    shutil.copy(ROOT / "containers/controls/zeros/requirements.lock", made)
+    return made
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def failures(folder: Path) -> dict[str, str]:
+    return {v.name: f"{v.said} -> {v.todo}" for v in check(folder) if not v.passed}
+
+
+def test_a_new_model_passes(folder, capsys):
+    assert main([str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "my_model passes all" in said
+    assert "PASS  variant deep" in said
+
+
+def test_the_command_prints_what_comes_next(tmp_path, capsys):
+    assert new_model.main(["a_model", "--models-dir", str(tmp_path)]) == 0
+    assert f"bin/check-model {tmp_path / 'a_model'}" in capsys.readouterr().out
+    assert new_model.main(["a_model", "--models-dir", str(tmp_path)]) == 1
+    assert "there is a model of that name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "message"),
+    [
+        ("Mine", "reconstruction", "'Mine' is no name of a model"),
+        ("_mine", "reconstruction", "is no name of a model"),
+        ("zeros", "reconstruction", "there is a model of that name: containers/controls/zeros"),
+        ("mine", "reconstructoin", "Did you mean 'reconstruction'"),
+    ],
+)
+def test_names_that_cannot_be_used(name, task, message, tmp_path):
+    with pytest.raises(SetupError, match=message):
+        new_model.make(name, task, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_templates_fit_a_lock_without_packages():
+    """So that the lock of a new model is the one of a control."""
+    template = new_model.TEMPLATES / "reconstruction"
+    zeros = ROOT / "containers/controls/zeros"
+    lock = locks.of_folder(template, "numeric", ["lacuna-contract"])
+    assert (zeros / "requirements.lock").read_text().startswith(lock.header)
+
+
+def test_a_missing_lock_and_a_stale_one(folder):
+    replace(folder / "pyproject.toml", "dependencies = []", 'dependencies = ["tqdm"]')
+    assert "is not what pyproject.toml asks for" in failures(folder)["packages"]
+    (folder / "requirements.lock").unlink()
+    assert f"is missing -> run bin/lock {folder}" in failures(folder)["packages"]
+
+
+def test_a_manifest_that_does_not_fit(folder):
+    replace(folder / "model.json", '"licence"', '"license"')
+    assert "Did you mean 'licence'?" in failures(folder)["manifest"]
+    (folder / "model.json").unlink()
+    assert "has no model.json" in failures(folder)["manifest"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "first", "message"),
+    [
+        ("", "raise KeyError('basis')", "300 cells x 100 genes", "KeyError: 'basis'"),
+        ("", "usual = usual * np.nan", "300 cells x 100 genes", "30000 NaN"),
+        ("", "usual += np.random.random(usual.shape)", "same seed", "seeded with the parameter"),
+        ("", "assert len(depth) > 100", "40 cells x 200 genes", "AssertionError"),
+        ("", "return np.full(x.shape, 1000.0)", "better than doing", "every floor in 0 of"),
+        ("", "return np.log1p(10000 * usual / usual.sum(1, keepdims=True))", "value space",
+         'write value_space="lognorm"'),
+        ('"counts"', '"lognorm"', "300 cells x 100 genes", "are they counts?"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_code_is_told(folder, old, new, first, message):
+    last = "return np.maximum("
+    replace(folder / "main.py", old or last, new if old else f"{new}\n    {last}")
+    found = next(v for v in check(folder) if not v.passed)
+    assert found.name.startswith(first)
+    assert message in f"{found.said} -> {found.todo}"
+
+
+def test_declining_is_fine_but_not_for_plain_data(folder):
+    head = "from lacuna_contract import NotApplicable, model"
+    replace(folder / "main.py", "from lacuna_contract import model", head)
+    decline = "if counts.shape[0] < {}:\n        raise NotApplicable('few cells')\n    x, seen"
+    replace(folder / "main.py", "x, seen", decline.format(100))
+    assert failures(folder) == {}
+    replace(folder / "main.py", "< 100", "< 1000")
+    assert "not_applicable: few cells" in next(iter(failures(folder).values()))
+
+
+def test_no_folder(capsys):
+    assert main(["containers/models/none"]) == 1
+    assert "there is no folder" in capsys.readouterr().err
