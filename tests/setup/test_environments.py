@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import Clone
+from clones import Clone
 
 
 def envs(clone: Clone) -> list[str]:

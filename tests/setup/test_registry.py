@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Clone, make_model
+from clones import Clone, make_model
 
 ROOT = Path(__file__).resolve().parents[2]
 

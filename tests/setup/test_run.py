@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import Clone
+from clones import Clone
 
 from lacuna.setup import debian, run
 from lacuna.setup.common import SetupError

@@ -56,8 +56,8 @@ class Engine:
         proxies = {w: os.environ[w] for p in PROXIES for w in (p, p.lower()) if w in os.environ}
         for key, value in {**proxies, **arguments}.items():
             command += ["--build-arg", f"{key}={value}"]
-        if authorities := _authorities():
-            command += ["--secret", f"id=ca,src={authorities}"]
+        if trusted := authorities():
+            command += ["--secret", f"id=ca,src={trusted}"]
         logs = cache_dir() / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         log = logs / f"{re.sub('[^A-Za-z0-9._-]', '_', name)}.log"
@@ -99,7 +99,7 @@ def _has_buildkit(program: str) -> bool:
     return True
 
 
-def _authorities() -> str | None:
+def authorities() -> str | None:
     """The certificate authorities that this machine trusts, its own ones among them."""
     named = [os.environ[key] for key in AUTHORITIES if os.environ.get(key)]
     return next((p for p in (*named, SYSTEM_AUTHORITIES) if Path(p).is_file()), None)
