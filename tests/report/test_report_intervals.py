@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -9,6 +9,7 @@ from lacuna.report.intervals import over_seeds, paired, ranks, separated
 VALUES = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_the_interval_is_students(values):
     found = over_seeds(values)

@@ -138,6 +138,6 @@ def test_a_seed_that_ties_models_ties_their_ranks(report):
     assert (rows["good"]["rank"], rows["poor"]["rank"]) == (1, 1)
     assert rows["good"]["tied"]
     page = (out / "report.html").read_text()
-    assert "It does not separate from" in page
-    assert "It separates from" not in page
+    assert "good and poor lead together" in page
+    assert "separates from" not in page
     assert "1=" in (out / "summary.txt").read_text()

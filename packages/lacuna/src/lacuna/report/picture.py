@@ -6,10 +6,11 @@ from html import escape
 from . import plots
 from .leaderboard import Board, Entry
 from .numerals import spell_score
+from .sections import span
 from .style import looks
 from .svg import BOTTOM, HEIGHT, TOP, Axis, Panel, asset
 
-WIDTH, LEFT, ROW, MOST = 820, 130, 21, 16
+WIDTH, LEFT, ROW, MOST = 820, 155, 21, 16
 
 
 def picture(boards: Sequence[Board]) -> str | None:
@@ -42,10 +43,10 @@ def _scores(board: Board) -> Panel | None:
     entries = [entry for entry in board.entries if entry.score][:MOST]
     if not entries:
         return None
-    lows = [entry.score.mean for entry in entries]
+    low, high = span(board)
     x = Axis(
         "Score: 0 best floor control, 1 ceiling" if board.scaled else "Share of models beaten",
-        max(min(0, *lows, 0) - 0.04, -0.5), 1.04,
+        low, high,
     )  # fmt: skip
     spots = {entry.name: len(entries) - place - 0.5 for place, entry in enumerate(entries)}
     names = tuple((spots[entry.name], _row_name(entry)) for entry in entries)
@@ -61,15 +62,16 @@ def _scores(board: Board) -> Panel | None:
         if score.low is not None:
             ends = [min(max(v, x.low), x.high) for v in (score.low, score.high)]
             panel.segment((ends[0], y), (ends[1], y), f"whisker {own.css}")
+        text = spell_score(score.mean)
         if panel.inside(score.mean, y):
-            panel.point(
-                score.mean, y, own.css, own.marker, f"{entry.name}: {spell_score(score.mean)}"
-            )
-            panel.label(score.mean, y, spell_score(score.mean), own.css)
+            panel.point(score.mean, y, own.css, own.marker, f"{entry.name}: {text}")
+            panel.label(score.mean, y, text, own.css)
+        else:
+            panel.text(LEFT + 4, panel.at(low, y)[1] + 4, f"◂ {text}", "tick")
     return panel
 
 
 def _row_name(entry: Entry) -> str:
     rank = f"{entry.rank}{'=' if entry.tied else '.'} " if entry.ranked else ""
-    name = entry.name if len(entry.name) < 18 else entry.name[:16] + "…"
+    name = entry.name if len(entry.name) < 22 else entry.name[:20] + "…"
     return rank + name

@@ -42,6 +42,11 @@ def key_of(look: Look) -> str:
     )
 
 
+def broken(name: str) -> str:
+    """A name that may be broken after its dots and underscores, for the heads of columns."""
+    return e(name).replace("_", "_<wbr>").replace(".", ".<wbr>")
+
+
 def rank_text(rank: int | None, tied: bool) -> str:
     return DASH if rank is None else f"{rank}{'=' if tied else ''}"
 
@@ -54,7 +59,7 @@ def summary(board: Board) -> str:
 
 def leaderboard(board: Board, look: Mapping[str, Look]) -> str:
     """The ranking as a table whose middle column is drawn to one common scale."""
-    low, high = _span(board)
+    low, high = span(board)
     zero, one = (100 * (v - low) / (high - low) for v in (0.0, 1.0))
     ends = ("floor", "ceiling") if board.scaled else ("beats none", "beats all")
     scale = (
@@ -96,10 +101,12 @@ def _range(entry: Entry) -> str:
     return f"{spell_score(entry.score.low)} to {spell_score(entry.score.high)}"
 
 
-def _span(board: Board) -> tuple[float, float]:
-    """The scale's ends: 0 to 1, and further down (to -0.5 at most) where scores are below 0."""
-    lows = [v for entry in board.entries if entry.score and (v := entry.score.mean) < 0]
-    return max(min(lows, default=0.0) - 0.03, -0.5), 1.03
+def span(board: Board) -> tuple[float, float]:
+    """Ends of the scale: 0 to 1, and down to -0.5 at most where scores are below 0."""
+    scores = [(entry.score.mean, entry.control) for entry in board.entries if entry.score]
+    # A control far below (predicting nothing, say) would take the room of everything else.
+    lows = [min(score, 0.0) for score, control in scores if score > -0.5 or not control]
+    return max(min(lows, default=0.0), -0.5) - 0.03, 1.03
 
 
 def _track(entry: Entry, look: Look, low: float, high: float, zero: float, one: float) -> str:
@@ -189,12 +196,14 @@ def _metric_table(runs: Sequence[Run], facts: Mapping[str, MetricFacts], place: 
         text = f"<b>{sig(mean.mean)}</b>" if name in best[metric] else sig(mean.mean)
         return text if mean.half is None else f"{text}<small>±{sig(mean.half, 2)}</small>"
 
-    labels = {name: f"{e(m.title)} <span class=dir>{m.arrow}</span>" for name, m in facts.items()}
-    styled = {n: f"<span class=muted>{e(n)}</span>" if control[n] else e(n) for n in names}
+    labels = {name: f"{e(m.title)}&nbsp;<span class=dir>{m.arrow}</span>" for name, m in facts.items()}
+    styled = {
+        n: f"<span class=muted>{broken(n)}</span>" if control[n] else broken(n) for n in names
+    }
     # The shorter list goes across: fewer columns read better on a phone and in print.
     if len(names) <= max(len(facts), 8):
         rows = [[labels[m], *(cell(n, m) for n in names)] for m in facts]
-        made = table(["Metric", *styled.values()], rows, "num")
+        made = table(["Metric", *styled.values()], rows, "num full")
     else:
         rows = [[styled[n], *(cell(n, m) for m in facts)] for n in names]
         made = table(["Model", *labels.values()], rows, "num sortable")

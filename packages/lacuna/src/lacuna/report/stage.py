@@ -17,7 +17,7 @@ from .leaderboard import Board, build_board
 from .metrics import describe
 from .page import page
 from .picture import picture
-from .records import Run, load
+from .records import IDENTITY, Run, load
 from .style import looks
 from .svg import Figure, Series
 
@@ -34,8 +34,8 @@ def build(
     output: Path,
     refusals: Path | None = None,
 ) -> dict:
-    """Write results.csv and .json, report.html, leaderboard.svg, provenance.json, summary.txt and
-    verdict.json.
+    """Write results.csv and .json, report.html, leaderboard.svg, provenance.json, summary.txt,
+    verdict.json, and records/<run>/status.json of the runs that have none of their own.
 
     Args:
         plan: plan.json.
@@ -79,10 +79,21 @@ def build(
     (output / "report.html").write_text(html, encoding="utf-8")
     if drawn := picture(boards):
         (output / "leaderboard.svg").write_text(drawn, encoding="utf-8")
+    for run in runs:
+        if not run.attempts:
+            _write_record(run, output / "records" / run.id)
     verdict = outputs.verdict(runs)
     # Last: whoever waits for the verdict finds everything else written.
     _write_json(output / "verdict.json", verdict)
     return verdict
+
+
+def _write_record(run: Run, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    record = {"status": run.status, "reason": run.reason, "attempts": 0, "seconds": None}
+    record |= {"peak_memory_bytes": None, "exit_code": None, "stderr_tail": ""}
+    record["run"] = {key: getattr(run, key) for key in IDENTITY}
+    write_json(folder / "status.json", record, "status")
 
 
 def _order(runs: Sequence[Run]) -> list[str]:

@@ -230,7 +230,7 @@ class Panel:
                 f'text-anchor="middle">{escape(self.y.label)}</text>'
             )
         out += self.marks
-        out += spread(self.labels, self.taken, self.width, self.height)
+        out += spread(self.labels, self.taken, self.left, self.width, self.height)
         return "".join(out) + "</svg>"
 
 
@@ -252,7 +252,9 @@ def glyph(marker: str, x: float, y: float, r: float = 4.2) -> str:
     return "M" + "L".join(f"{x + dx * r:.1f} {y + dy * r:.1f}" for dx, dy in corners) + "z"
 
 
-def spread(labels, marks, width: float, height: float, size: float = 11.0) -> list[str]:
+def spread(
+    labels, marks, left: float, width: float, height: float, size: float = 11.0
+) -> list[str]:
     """Place words beside their points, moving or dropping the ones that would overlap."""
     taken = list(marks)
     out = []
@@ -265,7 +267,7 @@ def spread(labels, marks, width: float, height: float, size: float = 11.0) -> li
             x, y = px + dx, py + dy
             start = x - {"start": 0, "middle": w / 2, "end": w}[anchor]
             box = (start, y - size * 0.8, start + w, y + 2)
-            fits = box[0] >= 2 and box[2] <= width - 2 and box[1] >= 2 and box[3] <= height - 20
+            fits = box[0] >= left and box[2] <= width - 2 and box[1] >= 2 and box[3] <= height - 20
             own = (px - 4, py - 4, px + 4, py + 4)
             if fits and not any(_overlap(box, other) for other in taken if other != own):
                 taken.append(box)

@@ -111,48 +111,45 @@ def spelled(interval: Interval) -> str:
 
 def _leader(board: Board) -> str:
     first = board.placed[0]
-    shared = sum(entry.rank == first.rank for entry in board.placed) > 1
-    role = "is the only ranked model, at" if len(board.placed) == 1 else "leads, at"
-    if shared:
-        role = "has the highest score of those that share the first rank,"
-    if board.scaled:
-        top = "the ceiling control" if board.ceiling == "control" else "the best possible value"
-        what = f"of the way from the best floor control to {top}"
-    else:
+    top = "the ceiling control" if board.ceiling == "control" else "the best possible value"
+    what = f"of the way from the best floor control to {top}"
+    if not board.scaled:
         what = "of the other models beaten (no floor control to scale by)"
-    low, high = first.score.low, first.score.high
-    interval = (
-        ""
-        if low is None
-        else f" (95 % interval over seeds {spell_score(low)} to {spell_score(high)})"
-    )
+    together = [entry for entry in board.placed if entry.rank == first.rank]
+    if len(together) > 1 and first.score.low is not None:
+        # Few by name: the leaderboard, right below, has them all.
+        names = listed([entry.name for entry in together], most=4)
+        scores = listed([spell_score(entry.score.mean) for entry in together], most=4)
+        seeds = count(first.score.n, "seed")
+        return (
+            f"{names} lead together, at {scores} {what}: paired over {seeds}, the intervals of "
+            f"their differences from {first.name} include 0."
+        )
+    role = "is the only ranked model, at" if len(board.placed) == 1 else "leads, at"
+    low, high = map(spell_score, (first.score.low, first.score.high))
+    known = first.score.low is not None
+    interval = f" (95 % interval over seeds {low} to {high})" if known else ""
     return f"{first.name} {role} {spell_score(first.score.mean)} {what}{interval}."
 
 
 def _separation(board: Board) -> str:
-    if len(board.placed) < 2:
-        return ""
     first, *others = board.placed
-    if first.score.low is None:
-        second = others[0]
-        return (
-            f"Next is {second.name} at {spell_score(second.score.mean)}. One seed gives no "
-            "interval, so it is not known whether this order would hold on another draw."
-        )
-    ties = [entry for entry in others if entry.rank == first.rank]
+    if not others:
+        return ""
     beyond = next((entry for entry in others if entry.rank != first.rank), None)
-    lines = []
-    if ties:
-        names = listed([f"{tie.name} ({spell_score(tie.score.mean)})" for tie in ties])
-        lines.append(f"It does not separate from {names}: paired by seed, the interval of the "
-                     "difference includes 0.")  # fmt: skip
-    if beyond:
-        gap = board.gap(first, beyond)
-        lines.append(
-            f"It separates from {beyond.name} ({spell_score(beyond.score.mean)}): paired by seed, "
-            f"the difference is {spelled(gap)}."
+    if first.score.low is None:
+        after = f"Next is {beyond.name} at {spell_score(beyond.score.mean)}. " if beyond else ""
+        return (
+            f"{after}One seed gives no interval, so it is not known whether this order would hold "
+            "on another draw."
         )
-    return " ".join(lines)
+    if beyond is None:
+        return ""
+    gap = board.gap(first, beyond)
+    return (
+        f"{first.name} separates from {beyond.name} ({spell_score(beyond.score.mean)}): paired by "
+        f"seed, the difference is {spelled(gap)}."
+    )
 
 
 def _spent(entry: Entry) -> str:
