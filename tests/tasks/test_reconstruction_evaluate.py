@@ -232,6 +232,79 @@ def test_indices_out_of_range_are_no_crash(world, tmp_path):
     refuse(truth, path, "column indices reach from 0 to 4000; there are 30")
 
 
+def link(file, truth):
+    file["X"] = h5py.ExternalLink(str(truth), "/X")
+
+
+def soft(file, truth):
+    file["Y"] = h5py.ExternalLink(str(truth), "/X")
+    file["X"] = h5py.SoftLink("/Y")
+
+
+def inner(file, truth):
+    x = file.create_group("X")
+    x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": (80, 30)})
+    for name in ("data", "indices", "indptr"):
+        x[name] = h5py.ExternalLink(str(truth), f"/X/{name}")
+
+
+def virtual(file, truth):
+    inner(file, truth)
+    with h5py.File(truth) as other:
+        size = other["X/data"].shape
+    layout = h5py.VirtualLayout(size, dtype=np.float32)
+    layout[:] = h5py.VirtualSource(str(truth), "X/data", shape=size)
+    del file["X/data"], file["X/indices"], file["X/indptr"]
+    file["X/indices"], file["X/indptr"] = np.arange(3), np.arange(81)
+    file["X"].create_virtual_dataset("data", layout)
+
+
+def external(file, truth):
+    file.create_dataset("X", (80, 30), "f4", external=[(str(truth), 0, h5py.h5f.UNLIMITED)])
+
+
+@pytest.mark.parametrize("how", [link, soft, inner, virtual, external])
+def test_a_prediction_cannot_point_at_the_truth(world, tmp_path, how):
+    """The truth lies beside the prediction when it is scored; a link to it would score best."""
+    truth, hidden, _, noisy, _ = world
+    path = write(tmp_path / "p.h5ad", pattern(noisy, hidden))
+    with h5py.File(path, "a") as file:
+        del file["X"]
+        how(file, truth)
+    with pytest.raises(InvalidOutput, match="expected the data itself|stored in another file"):
+        TASK.evaluate(truth, path, ["mse"])
+
+
+def flat(file):
+    file["X"] = np.zeros(30, dtype=np.float32)
+
+
+def empty(file):
+    file["X"] = h5py.Empty("f4")
+
+
+def nothing(file):
+    file.create_group("X")
+
+
+def words(file):
+    file["X"] = np.full((80, 30), b"a")
+
+
+def table(file):
+    file["X"] = np.zeros((80, 30), dtype=[("a", "f4")])
+
+
+@pytest.mark.parametrize("how", [flat, empty, nothing, words, table])
+def test_an_x_that_is_no_matrix(world, tmp_path, how):
+    truth, _, _, noisy, _ = world
+    path = write(tmp_path / "p.h5ad", noisy)
+    with h5py.File(path, "a") as file:
+        del file["X"]
+        how(file)
+    refuse(truth, path, "cannot be read")
+
+
 def test_unknown_metric_is_an_error_of_ours(world, tmp_path):
     truth, _, _, noisy, _ = world
     path = write(tmp_path / "p.h5ad", noisy)

@@ -26,7 +26,11 @@ CHUNK_ENTRIES = 250_000
 DENSE_ENTRIES = 4_000_000
 #: No share of a cell's counts is larger than about e**20 / 10,000 visible totals.
 LARGEST_LOGNORM = 30.0
-SPACES = ("counts", "lognorm")
+#: What h5py, numpy and scipy raise for files that others wrote.
+FOREIGN = (
+    ContractError, OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError,
+    AttributeError,
+)  # fmt: skip
 
 
 def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
@@ -109,11 +113,12 @@ class Prediction:
 
     def __init__(self, stack: ExitStack, path: Path, truth: Truth):
         try:
-            header = _check_header(path, "reconstruction_prediction")
             file = stack.enter_context(open_h5ad(path))
+            check_self_contained(file)
+            header = _check_header(path, "reconstruction_prediction")
             cells, genes = read_names(file, "obs"), read_names(file, "var")
             self._x = Matrix(file["X"])
-        except (ContractError, OSError, KeyError) as error:
+        except FOREIGN as error:
             raise InvalidOutput(_unreadable(error, path)) from None
         self.space: str = header["uns"]["value_space"]
         entries = header["uns"]["entries"]
@@ -137,8 +142,7 @@ class Prediction:
                 block = self._x.rows(start, stop)
             else:
                 block = self._x.take(self._rows[start:stop])
-        except (OSError, ValueError, IndexError) as error:
-            # h5py's and scipy's words for a file whose header is whole and whose data are not.
+        except FOREIGN as error:
             raise InvalidOutput(_unreadable(error, self._path)) from None
         found = self._take(block, hidden) if self._dense else self._same(block, hidden, start)
         low, high = (found.min(), found.max()) if len(found) else (0, 0)
@@ -205,6 +209,25 @@ class Prediction:
             f"'{self._names.genes[hidden.indices[at]]}', the first of {int(bad.sum())} among "
             f"{len(bad)} hidden entries"
         )
+
+
+def check_self_contained(file: h5py.File) -> None:
+    """`ContractError` if any part of the file lies in another: such as, by a link, in the truth,
+    which is within reach here and was not for the model."""
+
+    def walk(group: h5py.Group) -> None:
+        for name in group:
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                kind = type(link).__name__
+                raise ContractError(f"{group.name}/{name} is an {kind}; expected the data itself")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                walk(item)
+            elif isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+                raise ContractError(f"{item.name} is stored in another file; expected it in this")
+
+    walk(file)
 
 
 def _unreadable(error: Exception, path: Path) -> str:
