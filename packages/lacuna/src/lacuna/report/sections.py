@@ -196,7 +196,9 @@ def _metric_table(runs: Sequence[Run], facts: Mapping[str, MetricFacts], place: 
         text = f"<b>{sig(mean.mean)}</b>" if name in best[metric] else sig(mean.mean)
         return text if mean.half is None else f"{text}<small>±{sig(mean.half, 2)}</small>"
 
-    labels = {name: f"{e(m.title)}&nbsp;<span class=dir>{m.arrow}</span>" for name, m in facts.items()}
+    labels = {
+        name: f"{e(m.title)}&nbsp;<span class=dir>{m.arrow}</span>" for name, m in facts.items()
+    }
     styled = {
         n: f"<span class=muted>{broken(n)}</span>" if control[n] else broken(n) for n in names
     }
