@@ -79,6 +79,17 @@ def test_a_run_that_the_plan_rules_out_is_not_lost(report):
     assert "needs a GPU" in (out / "report.html").read_text()
 
 
+def test_a_run_without_a_record_is_given_one(report):
+    def without(plan, records):
+        shutil.rmtree(next(records.rglob("status.json")).parent)
+
+    _, out = report(Bench(ONE, values), without)
+    (path,) = (out / "records").rglob("status.json")
+    record = read_json(path, "status")
+    assert (record["status"], record["attempts"]) == ("lost", 0)
+    assert record["run"]["id"] == str(path.parent.relative_to(out / "records"))
+
+
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
