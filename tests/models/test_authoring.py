@@ -1,23 +1,19 @@
 """bin/new-model makes a folder that passes; bin/check-model says what is wrong with one that does
 not, and what to do."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from lacuna.authoring import new_model
 from lacuna.authoring.check_model import check, main
-from lacuna.setup import locks
-from lacuna.setup.common import ROOT, SetupError
+from lacuna.setup.common import SetupError
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A new model with its lock."""
-    made = new_model.make("my_model", "reconstruction", tmp_path)
-    shutil.copy(ROOT / "containers/controls/zeros/requirements.lock", made)
-    return made
+    """A new model."""
+    return new_model.make("my_model", "reconstruction", tmp_path)
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -57,14 +53,6 @@ def test_names_that_cannot_be_used(name, task, message, tmp_path):
     with pytest.raises(SetupError, match=message):
         new_model.make(name, task, tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_templates_fit_a_lock_without_packages():
-    """So that the lock of a new model is the one of a control."""
-    template = new_model.TEMPLATES / "reconstruction"
-    zeros = ROOT / "containers/controls/zeros"
-    lock = locks.of_folder(template, "numeric", ["lacuna-contract"])
-    assert (zeros / "requirements.lock").read_text().startswith(lock.header)
 
 
 def test_a_missing_lock_and_a_stale_one(folder):

@@ -34,7 +34,8 @@ def files(roots, seen, deadline):
         try:
             about = path.stat()
             key = (about.st_dev, about.st_ino)
-            if key in seen or path.parts[1:2] in [("sys",), ("dev",)]:
+            kernel = path.name in ("proc", "sys", "dev") and path.parent.samefile("/")
+            if key in seen or kernel:
                 continue
             seen.add(key)
             if stat.S_ISDIR(about.st_mode):
@@ -188,11 +189,9 @@ def regenerate(hidden):
 @model("reconstruction", value_space="counts")
 def predict(counts, hidden, *, genes, seed=0, vandal=False):
     if vandal:
-        # What a careless or hostile model does to a file that it was lent.
-        os.chmod("input.h5ad", 0o666)
-        with open("input.h5ad", "r+b") as file:
-            file.seek(-1, os.SEEK_END)
-            file.write(b"!")
+        # The file may be protected; the folder is the model's, so another can take its place.
+        Path("changed").write_bytes(Path("input.h5ad").read_bytes() + b"!")
+        os.replace("changed", "input.h5ad")
     texts, roots = processes()
     scripts = [p.read_bytes() for p in Path(".").glob(".command.*") if os.access(p, os.R_OK)]
     texts["environment"] = b"\0".join(f"{k}={v}".encode() for k, v in os.environ.items())
@@ -202,7 +201,7 @@ def predict(counts, hidden, *, genes, seed=0, vandal=False):
     near = [here, Path("input.h5ad").resolve().parent, *here.parents[:3]]
     deadline = time.monotonic() + BUDGET
     found, count, answer = {}, 0, None
-    for path in files([*near, *roots, *mentioned, "/"], set(), deadline):
+    for path in files([*near, *roots, *mentioned, "/dev/shm", "/"], set(), deadline):
         count += 1
         if kind := look(path, sorted(genes)):
             found[str(path)] = kind

@@ -1,12 +1,14 @@
 """Start a model's folder from the template of its task. Standard library only."""
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lacuna.setup.common import ROOT, SetupError, files, relative
-from lacuna.setup.registry import NAME, models
+from lacuna.setup.locks import of_folder
+from lacuna.setup.registry import NAME, model, models
 from lacuna_contract.errors import suggest
 
 ROOM = ROOT / "containers/models"
@@ -41,7 +43,20 @@ def make(name: str, task: str, room: Path = ROOM) -> Path:
         word = name.replace("_", "-") if source.suffix == ".toml" else name
         target.write_text(source.read_text().replace("TEMPLATE", word))
         target.chmod(source.stat().st_mode)
+    _lock(folder)
     return folder
+
+
+def _lock(folder: Path) -> None:
+    """Until it asks for packages of its own, it has the lock of others that ask for none."""
+    made = model(folder)
+    if made.stack is None:
+        return
+    header = of_folder(folder, made.stack, made.packages).header
+    for other in models():
+        if other.lock.is_file() and other.lock.read_text().startswith(header):
+            shutil.copyfile(other.lock, made.lock)
+            return
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"  {folder}/model.json      what it is, its variants, what it needs\n"
         f"  {folder}/pyproject.toml  the packages that it imports\n"
         f"then:\n"
-        f"  bin/lock {folder}\n"
+        f"  bin/lock {folder}         when those packages are others\n"
         f"  bin/check-model {folder}"
     )
     return 0
