@@ -1,0 +1,67 @@
+"""docs/models.md from the manifests: ``python -m lacuna.authoring.docs > docs/models.md``."""
+
+from collections.abc import Iterator
+
+from lacuna.setup.common import relative
+from lacuna.setup.registry import Recipe, models
+
+HEAD = """# The models
+
+What each folder's `model.json` says. This page is generated: `python -m lacuna.authoring.docs`.
+[add_a_model.md](add_a_model.md) says how to add one.
+
+A model gets visible counts and the positions of hidden ones, and no other data. All of these learn
+from the visible entries alone: none takes a hidden entry for a zero. Parameters that matter are
+chosen by hiding a few visible entries more and predicting those.
+"""
+
+GROUPS = {
+    None: ("Models", ""),
+    "floor": ("Floors", "What doing nothing clever gives. A method has to be better than these."),
+    "ceiling": ("Ceilings", "Are given the truth, show the best score there is, and never rank."),
+}
+
+
+def section(recipe: Recipe) -> Iterator[str]:
+    """One model in Markdown, a line at a time."""
+    about = recipe.manifest
+    yield f"### {about['title']}"
+    yield ""
+    yield about["summary"]
+    yield ""
+    variants = about.get("variants", {"default": {}})
+    for name, values in variants.items():
+        run = recipe.name if name == "default" else f"{recipe.name}.{name}"
+        given = ", ".join(f"{key} = {value}" for key, value in values.items())
+        yield f"- `{run}`" + (f": {given}" if given else "")
+    reference = about["reference"]
+    doi = reference.get("doi")
+    link = f" [doi:{doi}](https://doi.org/{doi})" if doi else ""
+    yield f"- {reference['citation'].rstrip('.')}.{link}"
+    resources = about.get("resources", {})
+    needs = ", ".join(
+        f"{key} {resources[key]}" for key in ("cpus", "memory", "time", "gpu") if key in resources
+    )
+    yield f"- licence of the method's code: {about['licence']}; tier {about.get('tier', 'full')}"
+    yield f"- limits: {needs}"
+    yield f"- folder: [{relative(recipe.folder)}](../{relative(recipe.folder)})"
+    yield ""
+
+
+def page() -> str:
+    """The page."""
+    lines = [HEAD]
+    found = models()
+    for group, (title, text) in GROUPS.items():
+        chosen = [recipe for recipe in found if recipe.manifest.get("control") == group]
+        if not chosen:
+            continue
+        lines += [f"## {title}", ""]
+        lines += [text, ""] if text else []
+        for recipe in chosen:
+            lines += section(recipe)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
