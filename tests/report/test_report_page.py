@@ -97,7 +97,8 @@ def test_words_at_the_top_say_who_leads_and_whether_it_separates(report):
 def test_with_one_seed_nothing_is_said_of_intervals(report):
     _, out = report(lively(seeds=(42,)))
     html = page(out)
-    assert "One seed gives no interval" in html
+    assert "(one seed, so no interval)" in html
+    assert "Whether this order would hold on another seed is not known" in html
     assert "separates from" not in html
     assert "±" not in html.split("<body>")[1].replace("± half the 95 % interval", "")
 

@@ -128,7 +128,8 @@ def _leader(board: Board) -> str:
     role = "is the only ranked model, at" if len(board.placed) == 1 else "leads, at"
     low, high = map(spell_score, (first.score.low, first.score.high))
     known = first.score.low is not None
-    interval = f" (95 % interval over seeds {low} to {high})" if known else ""
+    interval = f" (95 % interval over seeds {low} to {high})"
+    interval = interval if known else " (one seed, so no interval)"
     return f"{first.name} {role} {spell_score(first.score.mean)} {what}{interval}."
 
 
@@ -139,10 +140,7 @@ def _separation(board: Board) -> str:
     beyond = next((entry for entry in others if entry.rank != first.rank), None)
     if first.score.low is None:
         after = f"Next is {beyond.name} at {spell_score(beyond.score.mean)}. " if beyond else ""
-        return (
-            f"{after}One seed gives no interval, so it is not known whether this order would hold "
-            "on another draw."
-        )
+        return f"{after}Whether this order would hold on another seed is not known."
     if beyond is None:
         return ""
     gap = board.gap(first, beyond)
