@@ -79,6 +79,7 @@ def test_a_manifest_that_does_not_fit(folder):
         ("", "return np.full(x.shape, 1000.0)", "better than doing", "every floor in 0 of"),
         ("", "return np.log1p(10000 * usual / usual.sum(1, keepdims=True))", "value space",
          'write value_space="lognorm"'),
+        ("", "return np.tile(x.mean(axis=0), (len(x), 1))", "half of the entries", "for a zero"),
         ('"counts"', '"lognorm"', "300 cells x 100 genes", "are they counts?"),
     ],
 )  # fmt: skip

@@ -18,6 +18,8 @@ class Case:
         What is special about it, for a person.
     alike
         Whether scores must be about those of the first case.
+    level
+        Whether so much is hidden that the mean of a prediction shows if that is taken for zeros.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Case:
     folder: Path
     arguments: dict[str, Any]
     alike: bool = False
+    level: bool = False
 
     @property
     def input(self) -> Path:
@@ -50,7 +53,7 @@ class Case:
 
 def of_task(task: str) -> ModuleType:
     """The module of a task's cases: `cases(folder)`, `read(file)`, `in_other_space(file, copy)`,
-    and the names of two metrics, ERROR_METRIC and SPACE_METRIC."""
+    `level(file, truth)`, and the names of two metrics, ERROR_METRIC and SPACE_METRIC."""
     name = f"{__package__}.{task}"
     if importlib.util.find_spec(name) is None:
         raise ContractError(f"there are no checks for models of task '{task}' yet")

@@ -28,6 +28,8 @@ from lacuna_contract.schema import errors, read_json
 
 # A model that draws at random may do a little worse on the same data in another order.
 ALIKE = 0.25
+# Where half is hidden, who takes that for zeros predicts half of the level, or a quarter.
+LEVEL = (0.65, 1.5)
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def _behaviour(subject: Subject, inputs: list[Case]) -> Iterator[Check]:
         if case.alike and status["status"] == "ok":
             found = read_json(room / "metrics.json", "metrics")
             yield _alike(case, subject.inputs.ERROR_METRIC, best["metrics"], found["metrics"])
+        elif case.level and status["status"] == "ok" and not subject.recipe.manifest.get("control"):
+            yield _level(case, *subject.inputs.level(room / "prediction.h5ad", case.truth))
         else:
             yield _outcome(case.what, status, may_decline=True)
     yield from _footprint(subject)
@@ -217,6 +221,15 @@ def _alike(case: Case, name: str, best: dict[str, Any], found: dict[str, Any]) -
     if now <= before * (1 + ALIKE) + 1e-9:
         return Check(case.what, True, said)
     todo = "match cells and genes by their names, and return them in the order of the input"
+    return Check(case.what, False, said, todo)
+
+
+def _level(case: Case, mine: float, true: float) -> Check:
+    """Whether hidden entries are predicted as high as they are."""
+    said = f"the mean of the prediction is {mine:.3g}, of the truth {true:.3g}"
+    if LEVEL[0] * true < mine < LEVEL[1] * true:
+        return Check(case.what, True, said)
+    todo = "take no hidden entry for a zero, in means or in depths; look at the value space"
     return Check(case.what, False, said, todo)
 
 

@@ -10,9 +10,7 @@ HEAD = """# The models
 What each folder's `model.json` says. This page is generated: `python -m lacuna.authoring.docs`.
 [add_a_model.md](add_a_model.md) says how to add one.
 
-A model gets visible counts and the positions of hidden ones, and no other data. All of these learn
-from the visible entries alone: none takes a hidden entry for a zero. Parameters that matter are
-chosen by hiding a few visible entries more and predicting those.
+A model gets visible counts and the positions of hidden ones, and no other data.
 """
 
 GROUPS = {

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from lacuna.authoring.cases import Case
+from lacuna.tasks.reconstruction.evaluate import Prediction, Truth
 from lacuna.tasks.reconstruction.masking import hide
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_names, read_uns
 from lacuna_contract.values import SPACES
@@ -61,6 +63,12 @@ def cases(folder: Path) -> Iterator[Case]:
     yield _write(replace(plain, name="single", what="one hidden entry", folder=folder / "single"),
                  counts, one, *names)  # fmt: skip
 
+    half = rng.random(counts.shape) < 0.5
+    case = replace(
+        plain, name="half", what="half of the entries hidden", folder=folder / "half", level=True
+    )
+    yield _write(case, counts, half, *names)
+
     counts = simulate(40, 200, seed=2)
     hidden = rng.random(counts.shape) < 0.3
     names = [f"cell_{i}" for i in range(40)], [f"gene_{j}" for j in range(200)]
@@ -90,6 +98,17 @@ def read(prediction: Path) -> tuple[list[str], list[str], np.ndarray]:
     with open_h5ad(prediction) as file:
         values = np.concatenate([block.ravel() for block in Matrix(file["X"]).values()])
         return read_names(file, "obs"), read_names(file, "var"), values
+
+
+def level(prediction: Path, truth: Path) -> tuple[float, float]:
+    """Mean of the predicted and of the true values, in the value space of the prediction."""
+    sums = np.zeros(2)
+    with ExitStack() as stack:
+        answer = Truth(stack.enter_context(open_h5ad(truth)), truth)
+        given = Prediction(stack, prediction, answer)
+        for piece in answer.pieces(given):
+            sums += piece.prediction(given.space).sum(), piece.truth(given.space).sum()
+    return tuple(sums / answer.x.stored)
 
 
 def in_other_space(prediction: Path, copy: Path) -> tuple[str, str]:
