@@ -174,8 +174,10 @@ def run_model(
                     ("prediction.h5ad", task.prediction),
                     ("metadata.json", "metadata.json"),
                 ):
-                    if (Path(room) / name).is_file():
-                        shutil.move(Path(room) / name, folder / published)
+                    made = Path(room) / name
+                    # A link would make a file of the host part of the results.
+                    if made.is_file() and not made.is_symlink():
+                        shutil.move(made, folder / published)
     write_json(folder / "status.json", status, "status")
     return Outcome(run["id"], status["status"], status["reason"])
 

@@ -209,7 +209,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "--models": {"default": "all", "help": "all, core, or names: svd,knn.wide (%(default)s)"},
     "--models-dir": {
         "type": Path, "action": "append", "default": [],
-        "help": "a folder of model folders besides containers/models",
+        "help": "another folder of model folders; containers/models is always one",
     },
     "--allow-controls": {"action": "store_true", "help": "give the truth to any ceiling"},
 }  # fmt: skip
@@ -255,10 +255,11 @@ def run(command: str, arguments: Sequence[str]) -> int:
     for option, how in options.items():
         parser.add_argument(option, **how)
     words, extra = list(arguments), []
+    if "--models" in options:
+        parser.epilog = "What follows -- goes to the models as parameters: -- --rank 5"
     if "--" in words and "--models" in options:
         at = words.index("--")
         words, extra = words[:at], words[at + 1 :]
-        parser.epilog = "What follows -- goes to the models: -- --rank 5"
     args = parser.parse_args(words)
     args.extra = extra
     try:
