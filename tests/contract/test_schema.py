@@ -56,7 +56,7 @@ def test_unknown_schema_names_the_known_ones():
 @pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity"])
 def test_json_with_nan_is_refused(tmp_path, token):
     path = tmp_path / "metadata.json"
-    path.write_text('{"details": {"loss": %s}}' % token)
+    path.write_text(f'{{"details": {{"loss": {token}}}}}')
     with pytest.raises(ContractError, match="not JSON"):
         schema.read_json(path, "metadata")
 
