@@ -1,7 +1,7 @@
 """Lacuna: hide a part of the data, let models fill the gap, and score what they return.
 
-This package knows the truth: the tasks, the metrics, the report. What models and stages exchange
-is in ``lacuna_contract``. Importing it loads nothing heavy, since ``lacuna.setup`` runs on a machine
+This package knows the truth: the tasks, the metrics, the report. What stages and models exchange
+is in ``lacuna_contract``. Importing it loads nothing heavy, as ``lacuna.setup`` runs on a machine
 on which nothing has been installed yet.
 """
 
