@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ from lacuna.setup.registry import (
 )
 
 AT_ONCE = 2
+ANSWER_SECONDS = 60
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "FTP_PROXY", "ALL_PROXY")
 AUTHORITIES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
@@ -36,11 +38,26 @@ LAUNCHER = '#!/bin/sh\nexec /opt/lacuna/venv/bin/python -P -m {module} "$@"\n'
 
 
 class Engine:
-    """Docker or Podman: what is there, and how an image is built."""
+    """Docker or Podman: what is there, and how an image is built.
+
+    Raises SetupError when it is not installed or does not answer.
+    """
 
     def __init__(self, name: str = "docker"):
         self.name = name
         self.program = _program(name)
+
+    @functools.cached_property
+    def builder(self) -> str:
+        """The client that builds. Raises SetupError when there is none."""
+        candidates = [self.program, "/usr/bin/docker"]
+        for program in candidates:
+            if self.name != "docker" or _has_buildkit(program):
+                return program
+        raise SetupError(
+            f"{self.program} cannot build: it is a docker client without the buildx plug-in. "
+            "Install docker-buildx-plugin (the client in Debian's docker.io can build without)."
+        )
 
     def present(self) -> set[str]:
         """Every image that the engine has, as name:tag."""
@@ -50,7 +67,7 @@ class Engine:
 
     def build(self, name: str, dockerfile: Path, context: Path, arguments: dict[str, str]) -> None:
         """Build one image. Its log is in the cache until the next `--prune`."""
-        command = [self.program, "build", "--tag", name, "--file", str(dockerfile)]
+        command = [self.builder, "build", "--tag", name, "--file", str(dockerfile)]
         if self.name == "docker":
             command += ["--progress", "plain"]
         proxies = {w: os.environ[w] for p in PROXIES for w in (p, p.lower()) if w in os.environ}
@@ -67,30 +84,27 @@ class Engine:
 
 
 def _program(engine: str) -> str:
-    """The engine's client, one that can build. Raises SetupError when none is or answers."""
-    candidates = [shutil.which(engine), f"/usr/bin/{engine}"]
-    there = [c for c in dict.fromkeys(candidates) if c and os.access(c, os.X_OK)]
-    if not there:
+    program = shutil.which(engine)
+    if program is None:
         raise SetupError(f"{engine} is not installed")
-    info = subprocess.run([there[0], "info"], capture_output=True, text=True, check=False)
-    # A docker client exits with 0 although its engine does not answer, and says so.
+    try:
+        info = subprocess.run(
+            [program, "info"], capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"{engine} does not answer within {ANSWER_SECONDS} s") from None
+    # Some clients exit with 0 although the engine does not answer, and only say so.
     refusal = re.search(r"(?im)^.*(cannot connect|permission denied|is the docker daemon).*$",
                         info.stderr + info.stdout)  # fmt: skip
     if info.returncode or refusal:
         said = refusal.group().strip() if refusal else info.stderr.strip()[-300:]
         raise SetupError(f"{engine} does not answer: {said}")
-    if engine != "docker":
-        return there[0]
-    for program in there:
-        if _has_buildkit(program):
-            return program
-    raise SetupError(
-        f"{there[0]} cannot build: it is a docker client without the buildx plug-in. Install "
-        "docker-buildx-plugin (Debian's docker.io brings a client that can)."
-    )
+    return program
 
 
 def _has_buildkit(program: str) -> bool:
+    if not os.access(program, os.X_OK):
+        return False
     if subprocess.run([program, "buildx", "version"], capture_output=True, check=False).returncode:
         # Clients before 23 have BuildKit inside; later ones call buildx.
         said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)

@@ -46,7 +46,7 @@ def choose(asked: str) -> str:
         chosen = asked
     else:
         try:
-            obstacle = debian.obstacle(images.Engine("docker").program)
+            obstacle = debian.obstacle(images.Engine("docker").builder)
         except SetupError as error:
             obstacle = str(error)
         chosen = "venv" if obstacle else "docker"
