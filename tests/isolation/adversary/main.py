@@ -143,7 +143,7 @@ def writable():
             found.append(folder)
         except OSError:
             continue
-    for name in (".command.run", "/proc/1/mem", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper"):
+    for name in (".command.run", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper"):
         try:
             with open(name, "r+b"):
                 found.append(name)
