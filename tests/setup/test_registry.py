@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from clones import Clone, make_model
 
+from lacuna.parameters import Problems
+from lacuna.plan import choose_variants
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -80,10 +83,22 @@ def test_a_folder_elsewhere_is_a_room_too(clone: Clone, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "names"),
-    [("all", {"one", "two"}), ("core", {"one"}), ("two", {"two"}), ("two.x,one", {"one", "two"})],
+    [
+        ("all", {"one", "two"}),
+        ("core", {"one"}),
+        ("two", {"two"}),
+        ("core,two", {"one", "two"}),
+        ("core, two.default", {"one", "two"}),
+        ("two.default,all", {"one", "two"}),
+    ],
 )
-def test_models_are_chosen(clone: Clone, asked: str, names: set[str]) -> None:
+def test_models_are_chosen_as_in_a_plan(clone: Clone, asked: str, names: set[str]) -> None:
     assert set(clone.discover("--models", asked)["models"]) == names
+    everything = {**clone.discover(), "models": list(clone.discover()["models"].values())}
+    problems = Problems()
+    planned = choose_variants({"models": asked}, everything, ["reconstruction"], problems)
+    assert {model["name"] for model, _ in planned} == names
+    assert problems.found == []
 
 
 def broken_json(room: Path) -> None:
@@ -136,6 +151,7 @@ def test_an_unknown_model_gets_a_suggestion(clone: Clone) -> None:
     done = clone.run("bin/discover", "--models", "onne")
     assert done.returncode == 2
     assert "unknown model 'onne'. Did you mean 'one'? There are: all, core, one, two" in done.stderr
+    assert "unknown model 'one.deep'" in clone.run("bin/discover", "--models", "one.deep").stderr
 
 
 def test_what_is_not_built_is_named_with_the_command_that_builds_it(clone: Clone) -> None:

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lacuna import datasets, metrics, parameters, seeds, tasks
+from lacuna import choice, datasets, metrics, parameters, seeds, tasks
 from lacuna.tasks.base import Condition, raw_file
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.schema import errors, load, validate
 
 OWN_CONTROLS = "containers/controls/"
 ENTRY = ["python", "-m", "lacuna_contract.harness", "main.py"]
-GROUPS = ("all", "core")
 
 
 def make_plan(
@@ -165,8 +164,7 @@ def choose_variants(
     chosen_tasks: Sequence[str],
     problems: parameters.Problems,
 ) -> list[tuple[dict[str, Any], str]]:
-    """The (model, variant) pairs that are asked for: ``all``, ``core``, ``svd`` (every variant of
-    it) or ``svd.fast`` (that one; ``svd.default`` for the plain one)."""
+    """The (model, variant) pairs that ``models`` asks for; `lacuna.choice` has the rule."""
     models = []
     for model in discovered["models"]:
         found = errors(model["manifest"], "model")
@@ -174,24 +172,16 @@ def choose_variants(
             problems.add(f"{model['path']}/model.json: {text}")
         if not found:
             models.append(model)
-    pairs = [(m, v) for m in models for v in m["manifest"].get("variants", {"default": {}})]
-    asked = parameters.words(given.get("models", "all")) or ["all"]
+    asked = choice.read(given.get("models"))
     broken = {m["name"] for m in discovered["models"]} - {m["name"] for m in models}
-    names = {m["name"] for m in models} | {f"{m['name']}.{v}" for m, v in pairs} | set(GROUPS)
-    for word in asked:
-        if word not in names and word.split(".")[0] not in broken:
-            problems.add(suggest(word, names, "model"))
-
-    def named(model: Mapping[str, Any], variant: str) -> bool:
-        return model["name"] in asked or f"{model['name']}.{variant}" in asked
-
+    wanted = [word for word in asked if word.split(".")[0] not in broken]
+    for text in choice.unknown(wanted, {m["name"]: m["manifest"] for m in models}):
+        problems.add(text)
     chosen = []
+    pairs = [(m, v) for m in models for v in choice.chosen(asked, m["name"], m["manifest"])]
     for model, variant in pairs:
-        core = model["manifest"].get("tier") == "core" and "core" in asked
-        if not (named(model, variant) or core or "all" in asked):
-            continue
         if not set(model["manifest"]["tasks"]) & set(chosen_tasks):
-            if named(model, variant):
+            if choice.named(asked, model["name"], variant):
                 problems.add(
                     f"model '{model['name']}' does {', '.join(model['manifest']['tasks'])}; asked "
                     f"for: {', '.join(chosen_tasks)}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lacuna import choice
 from lacuna.setup.common import JUNK, ROOT, SetupError, cache_dir, digest, image_name, relative
 from lacuna_contract.errors import suggest
 
@@ -141,17 +142,11 @@ def model(folder: Path) -> Recipe:
 
 
 def select(found: list[Recipe], wanted: str) -> list[Recipe]:
-    """The models that `all`, `core` or a list of names such as ``svd,knn.wide`` asks for."""
-    if wanted == "all":
-        return found
-    if wanted == "core":
-        return [r for r in found if r.manifest.get("tier") == "core"]
-    by_name = {r.name: r for r in found}
-    names = dict.fromkeys(w.strip().split(".")[0] for w in wanted.split(",") if w.strip())
-    errors = [suggest(n, (*by_name, "all", "core"), "model") for n in names if n not in by_name]
-    if errors:
+    """The models of which `wanted`, such as ``core,knn.wide``, asks for at least one variant."""
+    asked = choice.read(wanted)
+    if errors := choice.unknown(asked, {r.name: r.manifest for r in found}):
         raise SetupError("\n".join(errors))
-    return [by_name[n] for n in names]
+    return [r for r in found if choice.chosen(asked, r.name, r.manifest)]
 
 
 def settings(folder: Path) -> dict[str, Any]:
@@ -258,7 +253,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """``bin/discover``."""
     cli = parser("Print the stages and models as JSON, and say what is not built yet.")
-    cli.add_argument("--models", default="all", help="all, core, or names: svd,zeros")
+    cli.add_argument("--models", default="all", help="all, core, names, or some of these: core,svd")
     cli.add_argument("--engine", choices=["docker", "podman", "venv"], help="check what is built")
     asked = cli.parse_args(argv)
     try:
