@@ -1,0 +1,78 @@
+"""The controls against plain formulas, and the first models against the controls."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from lacuna.authoring.reconstruction import simulate
+from lacuna.setup.common import ROOT
+from lacuna_contract.authoring import Chunk
+from lacuna_contract.harness import load
+
+CONTROLS = ROOT / "containers/controls"
+MODELS = ROOT / "containers/models"
+
+
+@pytest.fixture
+def data():
+    """Counts (cells, genes), what is hidden, and both as a model gets them."""
+    counts = simulate(200, 80, seed=3)
+    hidden = np.random.default_rng(4).random(counts.shape) < 0.3
+    visible = sparse.csr_matrix(np.where(hidden, 0, counts))
+    return counts, hidden, Chunk(visible, sparse.csr_matrix(hidden), range(200))
+
+
+def in_pieces(whole: Chunk, size: int) -> list[Chunk]:
+    starts = range(0, whole.counts.shape[0], size)
+    parts = (range(s, min(s + size, whole.counts.shape[0])) for s in starts)
+    return [Chunk(whole.counts[p.start : p.stop], whole.hidden[p.start : p.stop], p) for p in parts]
+
+
+def streamed(name: str, chunks: list[Chunk]) -> np.ndarray:
+    instance = load(CONTROLS / name / "main.py")()
+    instance.fit(chunks)
+    return np.concatenate([instance.predict(chunk) for chunk in chunks])
+
+
+def test_gene_mean_divides_by_what_is_visible(data):
+    counts, hidden, whole = data
+    expected = np.nanmean(np.where(hidden, np.nan, counts), axis=0)
+    rows, columns = np.nonzero(hidden)
+    np.testing.assert_allclose(streamed("gene_mean", [whole]), expected[columns], rtol=1e-6)
+
+
+def test_depth_scaled_mean_is_the_maximum_of_its_likelihood(data):
+    """At the maximum, expected and visible counts have the same sums by cell and by gene."""
+    counts, hidden, whole = data
+    instance = load(CONTROLS / "depth_scaled_mean/main.py")(passes=30)
+    instance.fit([whole])
+    fitted = np.where(hidden, 0, np.outer(instance.depth(whole), instance.rate))
+    visible = np.where(hidden, 0, counts)
+    np.testing.assert_allclose(fitted.sum(axis=0), visible.sum(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(fitted.sum(axis=1), visible.sum(axis=1), rtol=1e-4)
+
+
+def test_three_passes_are_enough(data):
+    *_, whole = data
+    few, many = (load(CONTROLS / "depth_scaled_mean/main.py")(passes=n) for n in (3, 30))
+    for instance in (few, many):
+        instance.fit([whole])
+    np.testing.assert_allclose(few.predict(whole), many.predict(whole), rtol=0.01)
+
+
+@pytest.mark.parametrize("name", ["zeros", "gene_mean", "depth_scaled_mean"])
+def test_controls_do_not_depend_on_the_size_of_chunks(name, data):
+    *_, whole = data
+    once = streamed(name, [whole])
+    np.testing.assert_allclose(streamed(name, in_pieces(whole, 7)), once, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["knn_smoothing", "svd"])
+def test_models_are_far_ahead_of_the_floor_and_not_biased(name, data):
+    counts, hidden, whole = data
+    found = load(MODELS / name / "main.py")(whole.counts, whole.hidden)
+    found = found[0] if isinstance(found, tuple) else found
+    true = counts[hidden]
+    assert 0.9 < found.mean() / true.mean() < 1.1
+    floor = streamed("depth_scaled_mean", [whole])
+    assert np.mean((found - true) ** 2) < 0.7 * np.mean((floor - true) ** 2)
