@@ -11,6 +11,7 @@ from lacuna import counts
 from lacuna.counts import csc_rows, import_counts
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError
+from lacuna_contract.h5ad import Matrix
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +223,31 @@ def test_an_unknown_encoding(tmp_path, dense):
 def test_csc_windows_hold_a_bounded_number_of_entries(tmp_path, dense):
     adata_of(sparse.csc_matrix(dense)).write_h5ad(tmp_path / "in.h5ad")
     with h5py.File(tmp_path / "in.h5ad") as file:
-        parts = list(csc_rows(file["X"], dense.shape, file["X/indptr"][:], entries=60))
+        parts = list(csc_rows(file["X"], Matrix(file["X"]), entries=60))
     assert max(part.nnz for _, part in parts) <= 60
     assert (sparse.vstack([part for _, part in parts]).toarray() == dense).all()
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("index", [-3, 25, 120, 10**6])
+def test_an_index_outside_the_matrix_is_refused(tmp_path, dense, form, index):
+    """scipy would count it to another gene, or to another cell."""
+    if form is sparse.csc_matrix and index == 25:
+        pytest.skip("there are 120 cells")
+    adata_of(form(dense)).write_h5ad(tmp_path / "in.h5ad")
+    with h5py.File(tmp_path / "in.h5ad", "a") as file:
+        file["X/indices"][10] = index
+    size = "25 genes" if form is sparse.csr_matrix else "120 cells"
+    with pytest.raises(ContractError, match=f"X is damaged: .* {index}, but there are {size}"):
+        import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize(("at", "value"), [(0, 2), (3, -1), (3, 10**6), (-1, 5)])
+def test_pointers_that_do_not_rise_to_the_end_are_refused(tmp_path, dense, form, at, value):
+    adata_of(form(dense)).write_h5ad(tmp_path / "in.h5ad")
+    with h5py.File(tmp_path / "in.h5ad", "a") as file:
+        file["X/indptr"][at] = value
+    with pytest.raises(ContractError, match="X is damaged: indptr"):
+        import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")

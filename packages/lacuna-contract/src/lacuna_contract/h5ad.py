@@ -5,7 +5,7 @@ dense X, names and columns of obs and var, nested dictionaries of scalars in uns
 `anndata` writes can be read; what is written here, `anndata.read_h5ad` reads.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,12 @@ import numpy as np
 from scipy import sparse
 
 from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.matrix import Matrix
 
+__all__ = [
+    "H5adWriter", "Matrix", "node", "open_h5ad", "read_column", "read_names", "read_strings",
+    "read_uns",
+]  # fmt: skip
 TEXT = h5py.string_dtype()
 BLOCK = 1 << 16  # entries of one HDF5 chunk of a sparse matrix; written in multiples of 16
 
@@ -83,78 +88,6 @@ def read_uns(file: h5py.File, name: str = "lacuna") -> dict[str, Any]:
 
     path = f"uns/{name}"
     return plain(file[path]) if path in file else {}
-
-
-class Matrix:
-    """Rows of a stored matrix, a few at a time. CSR comes as CSR, dense as an array.
-
-    `shape` is (rows, columns), `stored` the number of stored entries (rows * columns when dense),
-    `format` "csr_matrix", "csc_matrix" or "array". CSC can be described, not read by rows.
-    """
-
-    def __init__(self, stored: h5py.Group | h5py.Dataset):
-        self._node = stored
-        if isinstance(stored, h5py.Dataset):
-            self.format = "array"
-            self.shape: tuple[int, int] = tuple(map(int, stored.shape))
-            self.dtype = stored.dtype
-            self.stored = int(np.prod(stored.shape))
-            return
-        kind = stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format", "?"))
-        self.format = {"csr": "csr_matrix", "csc": "csc_matrix"}.get(kind, str(kind))
-        shape = stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
-        if self.format not in ("csr_matrix", "csc_matrix") or shape is None:
-            where = f"{stored.file.filename}:{stored.name}"
-            raise ContractError(f"{where} is '{kind}'; expected array, csr_matrix or csc_matrix")
-        self.shape = tuple(map(int, shape))
-        self.dtype = stored["data"].dtype
-        self.stored = int(stored["data"].shape[0])
-        # 8 bytes a row, the one thing that grows with the file.
-        self.indptr = stored["indptr"][:].astype(np.int64)
-
-    def rows(self, start: int, stop: int) -> sparse.csr_matrix | np.ndarray:
-        """Rows [start, stop) in the file's own format and dtype."""
-        if self.format == "array":
-            return self._node[start:stop]
-        if self.format != "csr_matrix":
-            raise ContractError(f"{self._node.name} is {self.format}; rows come from CSR or arrays")
-        lo, hi = self.indptr[start], self.indptr[stop]
-        parts = (
-            self._node["data"][lo:hi],
-            self._node["indices"][lo:hi],
-            self.indptr[start : stop + 1] - lo,
-        )
-        return sparse.csr_matrix(parts, shape=(stop - start, self.shape[1]), copy=False)
-
-    def take(self, rows: np.ndarray) -> sparse.csr_matrix | np.ndarray:
-        """Rows by number, in the order asked for. Runs of neighbours are read in one go."""
-        order = np.argsort(rows, kind="stable")
-        ranks = np.asarray(rows)[order]
-        breaks = np.flatnonzero(np.diff(ranks) != 1) + 1
-        parts = [self.rows(run[0], run[-1] + 1) for run in np.split(ranks, breaks) if len(run)]
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        if self.format == "array":
-            return np.concatenate(parts)[back]
-        return sparse.vstack(parts, format="csr")[back]
-
-    def chunks(
-        self, rows: int | None = None
-    ) -> Iterator[tuple[int, sparse.csr_matrix | np.ndarray]]:
-        """(first row, rows) over the matrix; by default about two million entries at a time."""
-        per_row = max(1, self.stored // max(1, self.shape[0]))
-        step = rows or max(1, 2_000_000 // per_row)
-        for start in range(0, self.shape[0], step):
-            yield start, self.rows(start, min(start + step, self.shape[0]))
-
-    def values(self) -> Iterator[np.ndarray]:
-        """The stored values, two million at a time, whatever the format."""
-        if self.format == "array":
-            for _, block in self.chunks():
-                yield block.ravel()
-        else:
-            for start in range(0, self.stored, 2_000_000):
-                yield self._node["data"][start : start + 2_000_000]
 
 
 class _Stream:

@@ -216,7 +216,7 @@ def open_counts(file: h5py.File, layer: str | None = None) -> Source:
 def _any_rows(stored: h5py.Group | h5py.Dataset) -> Iterator[tuple[int, sparse.csr_matrix]]:
     matrix = Matrix(stored)
     if matrix.format == "csc_matrix":
-        yield from csc_rows(stored, matrix.shape, matrix.indptr)
+        yield from csc_rows(stored, matrix)
         return
     if matrix.format == "array":
         # Two million entries, all of them stored.
@@ -238,16 +238,18 @@ def sized_chunks(matrix: Matrix, entries: int) -> Iterator[tuple[int, sparse.csr
 
 
 def csc_rows(
-    group: h5py.Group, shape: tuple[int, int], indptr: np.ndarray, entries: int = CSC_ENTRIES
+    group: h5py.Group, matrix: Matrix, entries: int = CSC_ENTRIES
 ) -> Iterator[tuple[int, sparse.csr_matrix]]:
     """Rows of a matrix that is stored by columns, in bounded memory and no scratch space.
 
     The rows are cut into windows of at most `entries` stored values; each window is collected in
     one pass over the file.
     """
+    shape, indptr = matrix.shape, matrix.indptr
     per_row = np.zeros(shape[0], dtype=np.int64)
     for start in range(0, len(group["indices"]), CHUNK_ENTRIES):
         piece = group["indices"][start : start + CHUNK_ENTRIES]
+        matrix.check_indices(piece)
         per_row += np.bincount(piece, minlength=shape[0])
     ends = np.concatenate([[0], np.cumsum(per_row)])
     first = 0

@@ -169,12 +169,6 @@ class Prediction:
 
     def _same(self, block: sparse.csr_matrix, hidden: sparse.csr_matrix, start: int) -> np.ndarray:
         if self._gene is not None:
-            low, high = block.indices.min(initial=0), block.indices.max(initial=0)
-            if low < 0 or high >= block.shape[1]:
-                raise InvalidOutput(
-                    f"X's column indices reach from {low} to {high}; there are "
-                    f"{block.shape[1]} genes"
-                )
             parts = (block.data, self._gene[block.indices], block.indptr)
             block = sparse.csr_matrix(parts, shape=block.shape)
         if not block.has_sorted_indices:
