@@ -89,6 +89,11 @@ def test_no_prediction_is_invalid_output(run):
     assert "wrote no prediction" in status["reason"]
 
 
+def test_a_prediction_that_is_a_link_is_invalid_output(run):
+    _, status = run("import os; os.symlink('input.h5ad', 'prediction.h5ad')")
+    assert (status["status"], "symbolic link" in status["reason"]) == ("invalid_output", True)
+
+
 def test_a_model_declines(run):
     _, status = run("""open('metadata.json', 'w').write('{"not_applicable": "no proteins"}')""")
     assert (status["status"], status["reason"]) == ("not_applicable", "no proteins")

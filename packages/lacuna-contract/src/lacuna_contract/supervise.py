@@ -293,6 +293,10 @@ def main(arguments: list[str] | None = None) -> int:
         elif not Path("prediction.h5ad").is_file():
             reason = "the model exited with code 0 and wrote no prediction (--output)"
             record |= {"status": "invalid_output", "reason": reason}
+        elif Path("prediction.h5ad").is_symlink():
+            # Whoever follows it later may be able to read what the model could not.
+            reason = "the prediction is a symbolic link; expected a file"
+            record |= {"status": "invalid_output", "reason": reason}
     if record["status"] == "out_of_memory" and attempt < attempts:
         print(f"attempt {attempt} of {attempts}: {record['reason']}", file=sys.stderr)
         return OUT_OF_MEMORY
