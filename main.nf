@@ -27,7 +27,7 @@ workflow {
 
     // each emission is [dataset, file], e.g. [[dataset: 'pbmc', task: 'reconstruction', ...], []]
     datasets = plan.flatMap { rows -> rows.datasets }
-        .map { row -> tuple(row, row.source ? file(Plan.source(row, params.sheet), checkIfExists: true) : []) }
+        .map { row -> tuple(row, row.source ? Plan.source(row, params.sheet) : []) }
     IMPORT(datasets, stages.prepare)
 
     // each emission is [condition, raw], e.g. [[key: 'reconstruction/pbmc/mask_15_seed_42', seed: 42, ...], data.h5ad]

@@ -7,12 +7,19 @@ class Ending {
         name in ['summary.txt', 'verdict.json'] ? "pipeline_info/${name}" : name - ~'^records/'
     }
 
+    /** Ends a run before it began, with a message for the person who started it and none for a programmer. */
+    static void refuse(String message) {
+        System.err.println(message)
+        throw new nextflow.exception.AbortRunException()
+    }
+
     /** Prints the summary. True when the run has to fail and could not be marked as failed. */
     static boolean tell(Object workflow, Map params) {
         def outdir = nextflow.Nextflow.file(params.outdir)
         if (!workflow.success) {
-            def cause = workflow.errorMessage?.trim()
-            println('\nThe pipeline stopped before its report was complete' + (cause && !cause.contains('\n') ? ": ${cause}" : '') +
+            // Of a file that cannot be published, Nextflow itself only says which.
+            def error = nextflow.Global.session.error
+            println('\nThe pipeline stopped before its report was complete' + (error instanceof IOException ? ": ${error.message}" : '') +
                 '.\nWhen the cause is gone, the same command with -resume goes on from here.')
             return false
         }

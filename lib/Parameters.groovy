@@ -29,7 +29,7 @@ class Parameters {
         def wrong = problems(known(read(projectDir)), params)
         if (wrong) {
             def head = wrong.size() == 1 ? 'A parameter is wrong' : "${wrong.size()} parameters are wrong"
-            throw new nextflow.exception.AbortOperationException("${head} (--help lists all):\n  " + wrong.join('\n  '))
+            Ending.refuse("${head} (--help lists all):\n  " + wrong.join('\n  '))
         }
         return true
     }

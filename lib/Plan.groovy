@@ -1,3 +1,4 @@
+import java.nio.file.Files
 import java.nio.file.Path
 
 /** plan.json, and what the tasks need of it. */
@@ -9,6 +10,11 @@ class Plan {
     static Map read(Path json, Map params) {
         def plan = Json.parse(json.text)
         metrics = plan.metrics
+        def missing = plan.datasets.findAll { row -> row.source && !Files.exists(source(row, params.sheet)) }
+        if (missing) {
+            nextflow.Nextflow.error("${params.sheet}: these files are not there:\n  " +
+                missing.collect { row -> "dataset '${row.dataset}': ${row.source} (${source(row, params.sheet)})" }.join('\n  '))
+        }
         def retries = Retries.read(params)
         plan.runs.each { run ->
             LABELS[run.id] = "${run.name} #${run.index}".toString()
@@ -34,11 +40,10 @@ class Plan {
 
     static List<String> metrics(Map run) { metrics[run.task] }
 
-    /** Paths in a dataset sheet are relative to the sheet. */
-    static String source(Map row, Object sheet) {
+    /** The file of a dataset. Paths in a dataset sheet are relative to the sheet. */
+    static Path source(Map row, Object sheet) {
         def path = row.source.toString()
-        if (!sheet || path.startsWith('/') || path.contains('://')) { return path }
-        def folder = sheet.toString().contains('/') ? sheet.toString().replaceAll('/[^/]*$', '/') : ''
-        return folder + path
+        if (!sheet || path.startsWith('/') || path.contains('://')) { return nextflow.Nextflow.file(path) }
+        return nextflow.Nextflow.file(sheet).parent.resolve(path)
     }
 }

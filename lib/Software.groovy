@@ -9,7 +9,7 @@ class Software {
         engine = params.engine
         def executor = nextflow.Global.session.config.navigate('process.executor') ?: 'local'
         if (executor in REMOTE && !params.registry) {
-            fail("'${executor}' pulls images from a registry: build and push them with bin/build-images --push --registry R, " +
+            Ending.refuse("'${executor}' pulls images from a registry: build and push them with bin/build-images --push --registry R, " +
                 "and name the same with --registry R")
         }
         def command = ["${projectDir}/bin/discover".toString(), '--models', params.models.toString()]
@@ -21,7 +21,7 @@ class Software {
         def err = new StringBuffer()
         def process = command.execute()
         process.waitForProcessOutput(out, err)
-        if (process.exitValue()) { fail(err.toString().trim()) }
+        if (process.exitValue()) { Ending.refuse(err.toString().trim()) }
         def found = Json.parse(out.toString())
         found.stages = found.stages.collectEntries { name, stage -> [name, of(stage)] }
         return found
@@ -29,6 +29,4 @@ class Software {
 
     /** The part of a row that says where it runs: an image, or a virtual environment. */
     static Map of(Map row) { engine == 'venv' ? [env: row.env] : [image: row.image] }
-
-    static private void fail(String message) { throw new nextflow.exception.AbortOperationException(message) }
 }
