@@ -76,6 +76,6 @@ def make_clone(folder: Path) -> Clone:
     make_model(room, "one", {**MANIFEST, "tier": "core"})
     make_model(room, "two")
     shutil.copy(ROOT / "containers/models/Dockerfile", room)
-    shutil.copy(ROOT / "pyproject.toml", root)
-    shutil.copy(ROOT / "requirements-dev.lock", root)
+    for name in ("pyproject.toml", "requirements-dev.lock", "nextflow_schema.json"):
+        shutil.copy(ROOT / name, root)
     return Clone(root, folder / "cache")

@@ -84,3 +84,43 @@ def test_an_unknown_model_stops_before_anything_is_made(clone: Clone) -> None:
     assert done.returncode == 1
     assert "Did you mean 'one'?" in done.stderr
     assert not (clone.cache / "envs").exists()
+
+
+WRONG = [
+    (["--modles", "one"], "unknown parameter '--modles'. Did you mean '--models'?"),
+    (["--mask-percentages=0.15"], "Did you mean '--mask_percentages'?"),
+    (["-models", "one"], "unknown parameter '-models'. Did you mean '--models'?"),
+    (["-profile", "apptainer"], "apptainer pulls its images: build and push them with"),
+    (["--engine", "apptainer"], "apptainer pulls its images: build and push them with"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG)
+def test_what_is_wrong_is_said_before_anything_is_made(
+    clone: Clone, words: list[str], message: str
+) -> None:
+    done = clone.run("bin/run", *words)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Running with" not in done.stderr
+    assert not clone.cache.exists()
+
+
+@pytest.mark.parametrize("word", ["-h", "-help", "--help"])
+def test_help_makes_nothing(clone: Clone, word: str) -> None:
+    done = clone.run("bin/run", "--models", "one", word)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--mask_percentages" in done.stdout
+    assert "--gpu" not in done.stdout
+    assert not clone.cache.exists()
+
+
+def test_apptainer_builds_nothing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run.images, "build_all", None)
+    monkeypatch.setattr(run.nextflow, "command", lambda: ["nextflow"])
+    started: list[str] = []
+    monkeypatch.setattr(run.os, "execv", lambda _, words: started.extend(words))
+    run.main(["-profile", "slurm,apptainer", "--registry", "registry.example.org/lacuna"])
+    assert run.value(started, "-profile") == "slurm,apptainer"
+    assert run.value(started, "--registry") == "registry.example.org/lacuna"

@@ -1,14 +1,17 @@
 """``make run``: set up what is missing, then the default benchmark, in Docker where that is had."""
 
+import json
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lacuna.setup import debian, environments, images, nextflow
 from lacuna.setup.common import ROOT, SetupError
 from lacuna.setup.registry import Recipe, models, select, stages
+from lacuna_contract.errors import suggest
 
 # What is run unless the command line says otherwise.
 DEFAULTS = {
@@ -17,13 +20,34 @@ DEFAULTS = {
     "--seeds": "1,2,3",
     "--models": "core",
 }
-ENGINES = ("docker", "podman", "venv")
-HELP = f"""usage: bin/run [--engine auto|docker|podman|venv] [arguments of the pipeline]
+ENGINES = ("docker", "podman", "apptainer", "venv")
+HELP = f"""usage: bin/run [--engine auto|{"|".join(ENGINES)}] [arguments of the pipeline]
 
 Set up what is missing and run the benchmark: {" ".join(f"{k} {v}" for k, v in DEFAULTS.items())}.
-Any of these, and every other argument that the pipeline knows, can be given:
-bin/nextflow run main.nf --help lists them. $LACUNA_ENGINE stands in for --engine.
+Each of these can be given, and whatever else Nextflow (-profile, -c, -work-dir) and the pipeline
+know. $LACUNA_ENGINE stands in for --engine. The pipeline's parameters:
 """
+
+
+def parameters() -> dict[str, dict[str, Any]]:
+    """The pipeline's parameters by name, as ``nextflow_schema.json`` describes them."""
+    groups = json.loads((ROOT / "nextflow_schema.json").read_text())["$defs"].values()
+    return {name: spec for group in groups for name, spec in group["properties"].items()}
+
+
+def shown() -> dict[str, str]:
+    """What a person may type, and what it means."""
+    return {f"--{n}": s["description"] for n, s in parameters().items() if not s.get("hidden")}
+
+
+def check(words: Sequence[str]) -> None:
+    """SetupError for every name that the pipeline would refuse after minutes of set-up."""
+    known = parameters()
+    names = [word.partition("=")[0] for word in words]
+    # With one dash it would be an option of Nextflow, which has none of these names.
+    wrong = [n for n in names if n.startswith("--") and n[2:] not in known or n[1:] in known]
+    if wrong:
+        raise SetupError("\n".join(suggest(n, shown(), "parameter") for n in wrong))
 
 
 def value(words: Sequence[str], name: str) -> str | None:
@@ -37,8 +61,13 @@ def value(words: Sequence[str], name: str) -> str | None:
     return found
 
 
-def choose(asked: str) -> str:
+def choose(asked: str, registry: str | None = None) -> str:
     """The engine to run with. Says which and why."""
+    if asked == "apptainer" and not registry:
+        raise SetupError(
+            "apptainer pulls its images: build and push them with bin/build-images --push "
+            "--registry R, and name the same with --registry R"
+        )
     if asked != "auto":
         if asked not in ENGINES:
             raise SetupError(f"unknown engine '{asked}'. There are: auto, {', '.join(ENGINES)}")
@@ -67,8 +96,10 @@ def set_up(engine: str, recipes: Sequence[Recipe], registry: str | None = None) 
 def main(argv: Sequence[str] | None = None) -> int:
     """``bin/run``."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if "-h" in words:
+    if {"-h", "-help", "--help"} & set(words):
         print(HELP)
+        for name, text in shown().items():
+            print(f"  {name:20}{text}")
         return 0
     asked = value(words, "--engine") or os.environ.get("LACUNA_ENGINE") or "auto"
     if "--engine" in words:
@@ -78,11 +109,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     profiles = (value(words, "-profile") or "").split(",")
     named = [p for p in profiles if p in ENGINES]
     own_room = value(words, "--models_dir")
+    registry = value(words, "--registry")
     begin = time.monotonic()
     try:
+        check(words)
         chosen = select(models([own_room] if own_room else []), value(words, "--models") or "core")
-        engine = choose(named[0] if named else asked)
-        set_up(engine, [*stages(), *chosen], value(words, "--registry"))
+        engine = choose(named[0] if named else asked, registry)
+        set_up(engine, [*stages(), *chosen], registry)
         start = nextflow.command()
     except SetupError as error:
         print(f"bin/run: {error}", file=sys.stderr)
