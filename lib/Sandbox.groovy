@@ -1,13 +1,13 @@
 /** The shell lines around a task: what must hold on the machine before and after a container runs there. */
 class Sandbox {
-    /** Where root starts the pipeline, containers run as this user all the same. */
-    static final int NOBODY = 10001
+    /** Where root starts the pipeline, a model runs as this user all the same: see conf/docker.config. */
+    static private final int NOBODY = 10001
 
     /**
      * A container can leave links where the pipeline will read or write as the user who started it: prediction.h5ad to
-     * somebody else's truth, .exitcode to any file of that user's.
+     * somebody else's truth, .exitcode to any file of that user's. And files that nobody else can read.
      */
-    static final String CLOSE = 'find . -type l -delete'
+    static final String CLOSE = 'find . -type l -delete; chmod -R a+rX . || true'
 
     /**
      * Nextflow mounts a project's bin/ folder in every container, and does so by mounting the deepest folder that holds
@@ -34,7 +34,7 @@ class Sandbox {
         if (software.env) {
             def gpu = task.accelerator ? '' : ' CUDA_VISIBLE_DEVICES='
             lines << "export PATH='${software.env}/bin':\"\$PATH\" LACUNA_MODEL_DIR='${software.env}/model'${gpu}"
-        } else {
+        } else if (task.process.startsWith('RUN_MODEL')) {
             lines << "if [ \"\$(id -u)\" = 0 ]; then chown ${NOBODY}:${NOBODY} .; fi"
         }
         return lines.join('\n')

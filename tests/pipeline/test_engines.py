@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -110,10 +109,11 @@ def test_a_model_is_shut_in(project: Project, calls: dict, engine: str) -> None:
     # Its own folder, and neither the work of others nor the clone with its data.
     assert task.startswith(f"{project.folder}/work/")
     assert set(mounts) == {f"{task}:{task}", f"{task}/.command.run:{task}/.command.run:ro"}
-    user = subprocess.run(["id", "-u"], capture_output=True, text=True, check=True).stdout.strip()
-    if engine == "docker" or user == "0":
-        expected = "10001:10001" if user == "0" else f"{user}:"
-        assert f"-u {expected}" in call
+    users = [words[i + 1] for i, word in enumerate(words) if word == "-u"]
+    if os.getuid() == 0:
+        assert users[-1] == "10001:10001"
+    elif engine == "docker":
+        assert users == [f"{os.getuid()}:{os.getgid()}"]
     assert "--cap-drop ALL" in call
     assert "no-new-privileges" in call
 
@@ -125,6 +125,7 @@ def test_a_stage_cannot_write_to_what_others_made(project: Project, calls: dict)
     writable = [m for m in mounts if not m.endswith(":ro")]
     assert len(writable) == 1
     assert "/work/" in writable[0]
+    assert f"-u {os.getuid()}:{os.getgid()}" in " ".join(words)
 
 
 def test_apptainer_shuts_in_by_its_own_means(calls: dict) -> None:
