@@ -7,23 +7,32 @@ back, without a salt, which entries are hidden, which the input says anyway.
 
 import csv
 import hashlib
+import importlib.util
 import json
 import os
+import socket
 import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from scipy import sparse
 
+from lacuna.setup.common import ROOT, relative
+from lacuna.setup.locks import of_folder
+from lacuna.setup.registry import model
 from lacuna_contract.h5ad import H5adWriter
 
-ROOT = Path(__file__).resolve().parents[2]
 CANARY = "-".join(["canary", "of", "the", "truth"]).upper()
 
-# What Nextflow does by itself: links to the files of other tasks, whose folders it mounts.
+# What Nextflow does by itself: links to the files of other tasks, whose folders it mounts, and a
+# container as Docker starts it.
 PLAIN = """
+docker.runOptions = ''
 process {
     withName: 'RUN_MODEL.*' {
         stageInMode = 'symlink'
@@ -80,14 +89,37 @@ def pipeline(folder: Path, models: str, *arguments: str) -> Finished:
 
 
 @pytest.fixture(scope="module")
-def sealed(docker, tmp_path_factory) -> Finished:
+def adversary() -> ModuleType:
+    """Its detectors, to be called outside of any container."""
+    path = ROOT / "tests/isolation/adversary/main.py"
+    spec = importlib.util.spec_from_file_location("adversary", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def listener(adversary) -> Iterator[str]:
+    """A port of this machine, which a container with any network reaches, also without internet."""
+    with socket.create_server(("", adversary.LISTENER), reuse_port=True):
+        yield f":{adversary.LISTENER}"
+
+
+def test_the_adversary_can_be_installed():
+    recipe = model(ROOT / "tests/isolation/adversary")
+    where = relative(recipe.folder)
+    assert of_folder(recipe.folder, recipe.stack, recipe.packages).current, f"bin/lock {where}"
+
+
+@pytest.fixture(scope="module")
+def sealed(docker, listener, tmp_path_factory) -> Finished:
     """As people run it; the salt is another canary, on the command line of the pipeline."""
     folder = tmp_path_factory.mktemp("sealed")
     return pipeline(folder, "adversary,gene_mean", "--salt", CANARY)
 
 
 @pytest.fixture(scope="module")
-def plain(docker, tmp_path_factory) -> Finished:
+def plain(docker, listener, tmp_path_factory) -> Finished:
     """The positive control: the same with Nextflow's own way of staging, and without a salt."""
     folder = tmp_path_factory.mktemp("plain")
     (folder / "plain.config").write_text(PLAIN)
@@ -98,7 +130,8 @@ def test_nothing_is_found(sealed):
     said = sealed.read("adversary", "metadata.json")["details"]
     assert said["searched"] > 1000
     assert said["finished"]
-    nothing = {"found": {}, "in_processes": [], "reached": [], "writable": [], "rights": []}
+    nothing = {"found": {}, "in_processes": [], "interfaces": [], "reached": []}
+    nothing |= {"writable": [], "rights": []}
     assert {key: said[key] for key in nothing} == nothing
     assert sealed.read("adversary", "status.json")["status"] == "ok"
     assert sealed.read("adversary", "metrics.json")["metrics"]["mse"] > 0.1
@@ -123,7 +156,23 @@ def test_under_plain_staging_the_same_model_finds_the_truth(plain):
     said = plain.read("adversary", "metadata.json")["details"]
     assert "truth" in said["found"].values()
     assert plain.read("adversary", "metrics.json")["metrics"]["mse"] == 0
-    assert said["reached"] or said["rights"] or said["writable"]
+
+
+def test_in_a_plain_container_every_other_detector_finds_something(plain, listener):
+    said = plain.read("adversary", "metadata.json")["details"]
+    assert said["interfaces"]
+    assert any(place.endswith(listener) for place in said["reached"])
+    assert {"/", "/usr/bin", ".command.run"} <= set(said["writable"])
+    assert {"root", "new privileges"} <= set(said["rights"])
+    assert any(right.startswith("CapEff=") for right in said["rights"])
+
+
+def test_processes_of_the_same_machine_are_seen(adversary):
+    waits = "import sys; sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", waits, CANARY], stdin=subprocess.PIPE) as other:
+        texts, _ = adversary.processes()
+        other.stdin.close()
+    assert CANARY.encode() in texts[f"/proc/{other.pid}/cmdline"]
 
 
 def test_without_a_salt_the_public_recipe_tells_the_condition(plain):

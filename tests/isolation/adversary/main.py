@@ -5,9 +5,11 @@ of every cell: they are in the raw data and in the truth, and in nothing that a 
 """
 
 import contextlib
+import fcntl
 import os
 import socket
 import stat
+import struct
 import time
 from pathlib import Path
 
@@ -24,6 +26,7 @@ CANARY = "-".join(["canary", "of", "the", "truth"]).upper().encode()
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DATASETS = ("canary", "pbmc", "pbmc3k")
 BUDGET = 120  # seconds for the search of files
+LISTENER = 48_700  # the port that the test opens on the machine
 
 
 def files(roots, seen, deadline):
@@ -100,15 +103,33 @@ def paths_in(texts):
     return sorted(p for p in found if len(p.parts) > 2)
 
 
+def interfaces():
+    """Network interfaces that are up, but for the one to oneself."""
+    found = []
+    with socket.socket() as end:
+        for _, name in socket.if_nameindex():
+            asked = struct.pack("256s", name.encode())
+            flags = struct.unpack_from("H", fcntl.ioctl(end, 0x8913, asked), 16)[0]  # SIOCGIFFLAGS
+            if flags & 1 and name != "lo":
+                found.append(name)
+    return found
+
+
+def gateways():
+    """The machines that packets to elsewhere go through: for a container, the one it runs on."""
+    rows = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+    found = [row[2] for row in rows if int(row[1], 16) == 0]
+    return [socket.inet_ntoa(struct.pack("<L", int(word, 16))) for word in found]
+
+
 def connections():
     """Hosts and sockets that can be reached."""
     reached = []
-    for address in (
+    hosts = dict.fromkeys(["127.0.0.1", "172.17.0.1", *gateways()])
+    for address in [(host, port) for host in hosts for port in (LISTENER, 22, 2375)] + [
         ("1.1.1.1", 53),
-        ("172.17.0.1", 22),
-        ("172.17.0.1", 2375),
         ("169.254.169.254", 80),
-    ):
+    ]:
         with socket.socket() as end:
             end.settimeout(1)
             if end.connect_ex(address) == 0:
@@ -118,7 +139,7 @@ def connections():
             if end.connect_ex(path) == 0:
                 reached.append(path)
     with contextlib.suppress(OSError):
-        reached += [f"name {socket.gethostbyname('pypi.org')}"]
+        reached += [f"name {socket.gethostbyname('example.org')}"]
     return reached
 
 
@@ -209,6 +230,7 @@ def predict(counts, hidden, *, genes, seed=0, vandal=False):
     details = {
         "found": found,
         "in_processes": sorted(name for name, text in texts.items() if CANARY in text),
+        "interfaces": interfaces(),
         "reached": connections(),
         "writable": writable(),
         "rights": rights(),
