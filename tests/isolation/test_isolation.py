@@ -147,8 +147,8 @@ def test_a_model_that_changes_its_input_harms_itself_alone(sealed):
     assert sealed.process.returncode == 1
     published = sealed.folder / "data/canary/masked/mask_15_seed_42.h5ad"
     digest = hashlib.sha256(published.read_bytes()).hexdigest()
-    for model in ("gene_mean", "adversary"):
-        status = sealed.read(model, "status.json")
+    for name in ("gene_mean", "adversary"):
+        status = sealed.read(name, "status.json")
         assert (status["status"], status["input_sha256"]) == ("ok", digest)
 
 
