@@ -28,7 +28,7 @@ EXPECTED = {
     "crashes": ("failed", "exited with code 1: ValueError: no basis for 3 genes"),
     "breaks": ("failed", "ended by signal 11"),
     "hangs": ("timed_out", "still running after its limit of 3 s; raise resources.time"),
-    "hungry": ("out_of_memory", "its memory limit of 0.30 GB; raise resources.memory"),
+    "hungry": ("out_of_memory", "needed more than its memory limit of 0."),
     "silent": ("invalid_output", "wrote no prediction"),
     "nan": ("invalid_output", "NaN or infinite values"),
     "narrow": ("invalid_output", "2 are missing, such as 'gene_98', 'gene_99'"),
