@@ -43,6 +43,7 @@ CHANGES = {
     "packages/lacuna-contract/src/lacuna_contract/h5ad.py": MODELS | STAGES,
     "packages/lacuna/src/lacuna/metrics/registry.py": STAGES,
     "packages/lacuna/src/lacuna/setup/run.py": set(),
+    "packages/lacuna/src/lacuna/setup/launchers.py": MODELS | STAGES,
     "schemas/status.schema.json": MODELS | STAGES,
     "containers/models/one/__pycache__/main.cpython-311.pyc": set(),
     "README.md": set(),

@@ -1,5 +1,7 @@
 """Where things lie, how they are named, and the error that all of the set-up raises."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -21,6 +23,15 @@ def cache_dir() -> Path:
     if given := os.environ.get("LACUNA_CACHE"):
         return Path(given).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "lacuna"
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Hold the lock that is this file; its holder's death releases it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def files(folder: Path, without: Iterable[str] = ()) -> Iterator[Path]:

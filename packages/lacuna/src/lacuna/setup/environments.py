@@ -1,30 +1,21 @@
 """Virtual environments, one per stage and model, named by the digest of what they hold."""
 
-import contextlib
-import fcntl
 import os
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lacuna.setup import tools
-from lacuna.setup.common import NOT_INSTALLED, ROOT, SetupError, cache_dir, copy
+from lacuna.setup import launchers, tools
+from lacuna.setup.common import NOT_INSTALLED, ROOT, SetupError, alone, cache_dir, copy
 from lacuna.setup.registry import Recipe, models, parser, select, sources, stages
 
 PYTHON = "3.11"
 AT_ONCE = 3
 DAY = 86_400
-
-# -P: the working directory holds files of a task, none of which may stand in for a module.
-LAUNCHER = """#!/bin/sh
-env=$(dirname "$(dirname "$(readlink -f "$0")")")
-export LACUNA_MODEL_DIR="$env/model" VIRTUAL_ENV="$env" PATH="$env/bin:$PATH"
-exec "$env/bin/python" -P -m {module} "$@"
-"""
 
 # Proves that it can be imported, and leaves byte code: uv makes none, and where Python is told to
 # write none, each task would compile NumPy again. Commands for people are in no stage.
@@ -56,7 +47,7 @@ def build(recipe: Recipe) -> bool:
         raise SetupError(f"{recipe.label} is not Python on a shared stack: it needs its image")
     if not recipe.lock.is_file():
         raise SetupError(f"{recipe.lock} is missing; bin/lock {recipe.folder} writes it")
-    with _alone(recipe.env):
+    with alone(recipe.env.parent / ".locks" / recipe.env.name):
         if recipe.env.is_dir():
             return False
         half = recipe.env.with_name(f".{recipe.env.name}.{os.getpid()}.{threading.get_ident()}")
@@ -83,13 +74,7 @@ def _fill(recipe: Recipe, env: Path) -> None:
     imported = [source.name for p in recipe.packages for source in sources(p)]
     told = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(env / "model")}
     tools.call([env / "bin/python", "-c", WARM, *imported], f"importing {what}", told)
-    modules = {"lacuna-supervise": "lacuna_contract.supervise"}
-    if "lacuna" in recipe.packages:
-        modules["lacuna"] = "lacuna.cli"
-    for name, module in modules.items():
-        script = env / "bin" / name
-        script.write_text(LAUNCHER.format(module=module))
-        script.chmod(0o755)
+    launchers.write(env / "bin", launchers.IN_ENVIRONMENT, recipe.packages)
 
 
 def install(recipe: Recipe, site: Path, model: Path) -> None:
@@ -101,16 +86,6 @@ def install(recipe: Recipe, site: Path, model: Path) -> None:
                 copy(ROOT / "schemas", site / source.name / "schemas")
     if recipe.kind == "model":
         copy(recipe.folder, model)
-
-
-@contextlib.contextmanager
-def _alone(env: Path) -> Iterator[None]:
-    """Hold an environment's lock, which its holder's death releases."""
-    locks = env.parent / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with (locks / env.name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def build_all(recipes: Sequence[Recipe]) -> None:

@@ -1,7 +1,5 @@
 """Container images: base, stack, then a thin one per stage and model, each tagged by its digest."""
 
-import contextlib
-import fcntl
 import functools
 import os
 import re
@@ -10,12 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lacuna.setup import debian, tools
-from lacuna.setup.common import ROOT, SetupError, cache_dir, image_name, relative
+from lacuna.setup import debian, launchers, tools
+from lacuna.setup.common import ROOT, SetupError, alone, cache_dir, image_name, relative
 from lacuna.setup.environments import install
 from lacuna.setup.registry import (
     Recipe,
@@ -34,7 +32,6 @@ ANSWER_SECONDS = 60
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "FTP_PROXY", "ALL_PROXY")
 AUTHORITIES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
-LAUNCHER = '#!/bin/sh\nexec /opt/lacuna/venv/bin/python -P -m {module} "$@"\n'
 
 
 class Engine:
@@ -143,7 +140,8 @@ def current(recipes: Sequence[Recipe]) -> set[str]:
 
 def build_all(recipes: Sequence[Recipe], engine: Engine, registry: str | None = None) -> None:
     """Build what these recipes' images lack, in order. Raises one SetupError for all."""
-    with _alone():
+    # One builder at a time, else two would make the same stack twice.
+    with alone(cache_dir() / "images.lock"):
         there = engine.present()
         lacking = [r for r in recipes if r.image() not in there]
         below = {_below(r): r for r in lacking if _below(r) not in there}
@@ -195,12 +193,7 @@ def _build_top(engine: Engine, recipe: Recipe) -> None:
                 f"{relative(recipe.lock)} is missing; bin/lock {relative(recipe.folder)} writes it"
             )
         install(recipe, context / "site", context / "model")
-        modules = {"lacuna-supervise": "lacuna_contract.supervise"}
-        if "lacuna" in recipe.packages:
-            modules["lacuna"] = "lacuna.cli"
-        (context / "bin").mkdir()
-        for script, module in modules.items():
-            (context / "bin" / script).write_text(LAUNCHER.format(module=module))
+        launchers.write(context / "bin", launchers.IN_IMAGE, recipe.packages)
         dockerfile = ROOT / f"containers/{recipe.kind}s/Dockerfile"
         engine.build(recipe.image(), dockerfile, context, {"BASE": _below(recipe)})
 
@@ -228,15 +221,6 @@ def _timed(what: str, work: Callable[[], object]) -> None:
         word = f"{time.monotonic() - start:.0f} s"
     finally:
         print(f"image {what}: {word}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """One builder at a time, else two would make the same stack twice."""
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    with (cache_dir() / "images.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def prune(recipes: Sequence[Recipe], engine: Engine) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lacuna import choice
+from lacuna.setup import launchers
 from lacuna.setup.common import JUNK, ROOT, SetupError, cache_dir, digest, image_name, relative
 from lacuna_contract.errors import suggest
 
@@ -185,6 +186,7 @@ def _recipe(kind: str, folder: Path, manifest: dict[str, Any] | None = None) -> 
         for source in sources(package):
             parts[source.name] = source
     parts["schemas"] = ROOT / "schemas"
+    parts["launchers"] = Path(launchers.__file__)
     return Recipe(kind, folder.name, folder, stack, packages, digest(parts), manifest or {})
 
 
@@ -246,7 +248,9 @@ def parser(description: str) -> argparse.ArgumentParser:
         "--models-dir", "--models_dir", action="append", default=[], metavar="DIR",
         help="another folder of model folders (also $LACUNA_MODELS_DIR)",
     )  # fmt: skip
-    made.add_argument("--registry", help="where images are pulled from, e.g. ghcr.io/someone")
+    made.add_argument(
+        "--registry", help="where images are pulled from, e.g. registry.example.org/lacuna"
+    )
     return made
 
 

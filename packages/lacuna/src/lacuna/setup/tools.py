@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lacuna.setup.common import SetupError, cache_dir
+from lacuna.setup.common import SetupError, alone, cache_dir
 
 UV_NEEDED = (0, 5)
 UV = "uv>=0.9,<1"
@@ -69,8 +69,15 @@ def uv() -> str:
         return on_path
     folder = cache_dir() / "tools" / "uv"
     program = folder / "bin" / "uv"
-    if uv_version(program):
-        return str(program)
+    with alone(folder.with_name("uv.lock")):
+        if not uv_version(program):
+            _fetch_uv(folder)
+    if not uv_version(program):
+        raise SetupError(f"pip installed uv, but {program} does not start")
+    return str(program)
+
+
+def _fetch_uv(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     pip = _pip(folder)
     if pip is None:
@@ -80,9 +87,6 @@ def uv() -> str:
         )
     print("Fetching uv into", folder, file=sys.stderr)
     call([*pip, UV], "fetching uv", env={"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
-    if not uv_version(program):
-        raise SetupError(f"pip installed uv, but {program} does not start")
-    return str(program)
 
 
 def _pip(folder: Path) -> list[str] | None:
