@@ -141,3 +141,20 @@ def test_a_seed_that_ties_models_ties_their_ranks(report):
     assert "good and poor lead together" in page
     assert "separates from" not in page
     assert "1=" in (out / "summary.txt").read_text()
+
+
+@pytest.mark.parametrize(("models", "said"), [
+    (["good", "poor"], "No floor control ran: scores set these models against one another"),
+    (["good"], "No floor control ran and no other model: there is nothing to score good against"),
+])  # fmt: skip
+def test_the_report_says_plainly_that_no_floor_ran(report, models, said):
+    _, out = report(Bench(dict.fromkeys(models), known))
+    assert said in (out / "summary.txt").read_text()
+    assert said in (out / "report.html").read_text()
+    if models == ["good"]:
+        assert (board(out)["good"]["rank"], board(out)["good"]["score"]) == (None, None)
+
+
+def test_nothing_is_said_about_floors_where_one_ran(report):
+    _, out = report(Bench(CONTROLS | {"good": None}, known))
+    assert "No floor control" not in (out / "summary.txt").read_text()

@@ -196,8 +196,10 @@ def _as_ranks(runs: Sequence[Run], metrics: Sequence[MetricFacts]):
             }
             for name, value in known.items():
                 others = [other for key, other in known.items() if key != name]
+                if not others:
+                    continue
                 beaten = sum((value > other) + 0.5 * (value == other) for other in others)
-                cells[name][metric.name, cell] = beaten / len(others) if others else 0.5
+                cells[name][metric.name, cell] = beaten / len(others)
     return dict(cells)
 
 

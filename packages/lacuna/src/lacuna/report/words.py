@@ -53,9 +53,12 @@ def findings(board: Board) -> list[str]:
         return ["Only controls ran, so there is nothing to rank."]
     if not board.placed:
         if not any(entry.score for entry in board.models):
-            return ["No model has a score on a metric that ranks, so nothing can be ranked."]
+            nothing = "No model has a score on a metric that ranks, so nothing can be ranked."
+            return [f"{nothing} {_unscaled(board)}".strip()]
         return ["No model completed every comparison, so none is ranked."]
-    lines = [_leader(board), _separation(board), _cost(board), _below(board), _by_metric(board)]
+    # The terminal shows the first of these alone, and has to say what a score is not.
+    first = f"{_leader(board)} {_unscaled(board)}".strip()
+    lines = [first, _separation(board), _cost(board), _below(board), _by_metric(board)]
     lines.append(_left_out(board))
     return [line for line in lines if line]
 
@@ -131,6 +134,18 @@ def _leader(board: Board) -> str:
     interval = f" (95 % interval over seeds {low} to {high})"
     interval = interval if known else " (one seed, so no interval)"
     return f"{first.name} {role} {spell_score(first.score.mean)} {what}{interval}."
+
+
+def _unscaled(board: Board) -> str:
+    if board.scaled or any(entry.control == "floor" for entry in board.entries):
+        return ""
+    if len(board.models) == 1:
+        name = board.models[0].name
+        return f"No floor control ran and no other model: there is nothing to score {name} against."
+    return (
+        "No floor control ran: scores set these models against one another, not against a simple "
+        "baseline."
+    )
 
 
 def _separation(board: Board) -> str:
