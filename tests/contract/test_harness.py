@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import textwrap
 
@@ -133,6 +134,30 @@ def test_a_parameter_without_a_value(masked, capsys):
     code = '@model("reconstruction")\ndef predict(counts, hidden, *, rank): ...\n'
     assert execute(masked[0], code) == 1
     assert "model.json gives no value for: rank" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keywords", ["", ", *, device"])
+@pytest.mark.parametrize("device", ["cuda:0", "gpu", "CUDA", 0])
+def test_a_device_that_is_none(masked, capsys, device, keywords):
+    code = f'@model("reconstruction")\ndef predict(counts, hidden{keywords}): ...\n'
+    assert execute(masked[0], code, {"device": device}) == 1
+    assert f"unknown device '{device}'" in capsys.readouterr().err
+
+
+def test_versions_are_of_every_distribution_that_was_imported(masked):
+    code = """
+    import jsonschema, yaml, sklearn.metrics
+    @model("reconstruction")
+    def predict(counts, hidden):
+        return np.zeros(hidden.nnz)
+    """
+    assert execute(masked[0], code) == 0
+    found = json.loads((masked[0] / "metadata.json").read_text())["versions"]
+    assert {"python", "numpy", "scipy", "h5py", "jsonschema", "PyYAML", "scikit-learn"} <= set(
+        found
+    )
+    assert found["scikit-learn"] == importlib.metadata.version("scikit-learn")
+    assert "setuptools" not in found
 
 
 def test_only_a_ceiling_has_the_truth(masked, capsys):

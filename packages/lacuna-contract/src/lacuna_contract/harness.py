@@ -5,7 +5,6 @@ imports ``main.py`` and runs the function (or class) in it that carries ``@model
 """
 
 import argparse
-import contextlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -26,6 +25,7 @@ from lacuna_contract.errors import ContractError, NotApplicable, suggest
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names, read_uns
 
 GIVEN = ("seed", "genes", "symbols", "cells", "device", "threads", "kind", "truth")
+DEVICES = ("cpu", "cuda")
 
 
 def split(rows: sparse.csr_matrix, first: int) -> Chunk:
@@ -120,17 +120,20 @@ class Output:
         )
 
 
-def versions(packages: tuple[str, ...] = ("numpy", "scipy", "h5py")) -> dict[str, str]:
-    """Versions of Python, of the basics, and of what the model imported."""
-    tops = {name.partition(".")[0] for name in sys.modules}
-    wanted = set(packages) | (tops & {"torch", "sklearn", "scvi", "jax", "pandas", "anndata"})
-    distributions = importlib.metadata.packages_distributions() if wanted - set(packages) else {}
+def versions() -> dict[str, str]:
+    """Versions of Python and of every distribution of which something has been imported."""
+    owners = importlib.metadata.packages_distributions()
+    imported = {name.partition(".")[0] for name in sys.modules}
+    names = {owner for top in imported for owner in owners.get(top, ()) if owner}
     found = {"python": sys.version.split()[0]}
-    for name in sorted(wanted):
-        # What was put on the path by hand has no version to tell.
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(distributions.get(name, [name])[0])
-    return found
+    return found | {name: importlib.metadata.version(name) for name in sorted(names)}
+
+
+def check_device(asked: str | None) -> str | None:
+    """`asked`, if it is None or a device; `ContractError` otherwise."""
+    if asked not in (None, *DEVICES):
+        raise ContractError(suggest(asked, DEVICES, "device"))
+    return asked
 
 
 def pick_device(asked: str | None) -> str:
@@ -154,7 +157,8 @@ def execute(main_py: str | Path, args: argparse.Namespace) -> dict[str, Any]:
         cells, genes = read_names(file, "obs"), read_names(file, "var")
         symbols = read_column(file, "var", "symbol") if "var/symbol" in file else genes
         kind = read_uns(file).get("kind")
-    device = pick_device(params.pop("device", None)) if "device" in declared.parameters else "cpu"
+    asked = check_device(params.pop("device", None))
+    device = pick_device(asked) if "device" in declared.parameters else "cpu"
     given = {"genes": genes, "symbols": symbols, "cells": cells, "kind": kind, "device": device}
     given |= {"threads": int(os.environ.get("LACUNA_CPUS", 1)), "truth": args.truth, "seed": 0}
     keywords = arguments_for(declared, params, given)
