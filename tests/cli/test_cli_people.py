@@ -4,13 +4,12 @@ import json
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
+from own_dataset import own_dataset
 
 from lacuna import cli
 from lacuna.cli.people import model_parameters, run
 from lacuna_contract.errors import ContractError
-from lacuna_contract.h5ad import H5adWriter
 from lacuna_contract.schema import read_json
 
 ROOT = Path(__file__).parents[2]
@@ -19,17 +18,6 @@ PBMC = Path("data/pbmc")
 
 def read(path):
     return json.loads(Path(path).read_text())
-
-
-def own_dataset(folder, name="mine"):
-    """A sheet with one small dataset."""
-    rng = np.random.default_rng(0)
-    counts = rng.poisson(rng.gamma(0.5, 2, (1, 20)), (60, 20)).astype(np.float32)
-    cells, genes = [f"c{i}" for i in range(60)], [f"g{i}" for i in range(20)]
-    with H5adWriter(folder / "mine.h5ad", cells, genes) as out:
-        out.dense("X", np.float32).append(counts)
-    (folder / "datasets.csv").write_text(f"dataset,path\n{name},mine.h5ad\n")
-    return "datasets.csv"
 
 
 def test_the_commands_are_installed():

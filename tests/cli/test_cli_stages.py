@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lacuna.cli import main
-from lacuna.evaluation import IDENTITY
-from lacuna_contract.h5ad import H5adWriter, open_h5ad, read_names
+from lacuna.records import IDENTITY
+from lacuna_contract.h5ad import H5adWriter, open_h5ad, read_names, read_uns
 from lacuna_contract.schema import read_json
 
 HEAVY = ["anndata", "pandas", "scanpy", "sklearn", "torch", "tqdm", "matplotlib", "scipy.special"]
@@ -72,7 +72,9 @@ def files(staged, tmp_path):
         rng = np.random.default_rng(0)
         out.dense("X", np.float32).append(rng.gamma(1, 1, (len(cells), len(genes))))
         out.uns({"entries": "all", "value_space": "counts"})
-    put(folder / "status.json", STATUS)
+    with open_h5ad(staged / "truth.h5ad") as file:
+        given = {"input_sha256": read_uns(file)["input_sha256"]}
+    put(folder / "status.json", STATUS | given)
     put(folder / "metadata.json", {"seconds": {"fit": 1.0}})
     return folder
 
@@ -102,6 +104,7 @@ def test_a_record(staged, files):
         ({"status": "timed_out", "reason": "too slow"}, "timed_out", "too slow"),
         ({"status": "not_applicable", "reason": "no"}, "not_applicable", "no"),
         ({"input_sha256": "0" * 64}, "invalid_output", "this truth belongs to"),
+        ({}, "invalid_output", "does not say which input the model was given"),
         ({"seconds": -1}, "lost", "record cannot be used"),
     ],
 )

@@ -5,6 +5,7 @@ import pytest
 
 from lacuna import metrics, seeds
 from lacuna.plan import make_plan
+from lacuna.setup import registry
 from lacuna_contract.errors import ContractError
 from lacuna_contract.schema import validate
 
@@ -31,6 +32,17 @@ DISCOVERED = {
         model("truth", "containers/controls", tier="core", control="ceiling"),
     ],
 }
+
+
+def test_what_bin_discover_prints_fits_its_schema():
+    validate(registry.listing(registry.models()), "discovered")
+    validate(DISCOVERED, "discovered")
+
+
+def test_without_a_container_engine_no_image_is_named():
+    runs = make_plan({"engine": "venv", "models": "mean"}, DISCOVERED)["runs"]
+    assert runs[0]["image"] == "mean"
+    assert make_plan({"engine": "docker"}, DISCOVERED)["runs"][0]["image"] == "lacuna/svd:0"
 
 
 def names(plan):

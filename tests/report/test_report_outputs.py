@@ -93,7 +93,7 @@ def test_a_run_without_a_record_is_given_one(report):
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("metrics.json", None, "metrics.json is missing"),
+        ("metrics.json", None, "metrics.json: no such file"),
         ("metrics.json", "{", "metrics.json is not JSON"),
         ("metrics.json", '{"metrics": {"error": NaN}}', "NaN"),
         ("metrics.json", '{"metrics": {"error": "low"}}', "does not fit schema 'metrics'"),

@@ -81,14 +81,18 @@ def validate(instance: Any, name: str, where: str | Path = "") -> None:
 
 
 def read_json(path: str | Path, name: str) -> Any:
-    """Read a JSON file and validate it. NaN and Infinity, which JSON does not have, are errors."""
+    """Read a JSON file and validate it; whatever is wrong is a `ContractError`, as are NaN and
+    Infinity, which JSON does not have.
+    """
 
     def refuse(token: str) -> None:
         raise ContractError(f"{path} holds {token}, which is not JSON; write null and a reason")
 
     try:
         instance = json.loads(Path(path).read_text(), parse_constant=refuse)
-    except json.JSONDecodeError as error:
+    except FileNotFoundError:
+        raise ContractError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ContractError(f"{path} is not JSON: {error}") from None
     validate(instance, name, where=path)
     return instance

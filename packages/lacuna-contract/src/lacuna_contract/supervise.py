@@ -198,7 +198,7 @@ def run(command: list[str], timeout: float, limits: dict) -> dict:
     code, tail = process.returncode, relays[1].text(STDERR_TAIL)
     status, reason = verdict(code, killed, kernel_kills() > before, tail)
     if status == "out_of_memory":
-        at = f" of {memory_limit / 1e9:.2f} GB" if memory_limit else ""
+        at = f" of {memory_limit / 2**30:.2f} GB" if memory_limit else ""
         reason = f"needed more than its memory limit{at}; raise resources.memory in model.json"
     if status == "timed_out":
         reason = (

@@ -5,24 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from lacuna import tasks
+from lacuna.records import IDENTITY, NO_STATUS
 from lacuna.tasks.base import InvalidOutput
 from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.schema import read_json, write_json
-
-IDENTITY = (
-    "id", "task", "dataset", "condition", "seed", "model", "variant", "name", "control", "tier",
-    "image", "params",
-)  # fmt: skip
-NO_STATUS: dict[str, Any] = {
-    "status": "lost",
-    "reason": "the run left no status.json: it ended before its record could be written",
-    "attempts": 0,
-    "seconds": None,
-    "peak_memory_bytes": None,
-    "exit_code": None,
-    "stderr_tail": "",
-}
 
 
 def evaluate_run(
@@ -98,7 +85,7 @@ def _metadata(path: Path) -> tuple[dict[str, Any] | None, str | None]:
         return None, None
     try:
         return read_json(path, "metadata"), None
-    except (ContractError, UnicodeDecodeError) as error:
+    except ContractError as error:
         return None, str(error).replace(str(path), path.name)
 
 
@@ -106,7 +93,9 @@ def _same_input(status: Mapping[str, Any], truth: Path) -> None:
     with open_h5ad(truth) as file:
         expected = read_uns(file).get("input_sha256")
     found = status.get("input_sha256")
-    if found is not None and found != expected:
+    if found is None:
+        raise InvalidOutput("the run's record does not say which input the model was given")
+    if found != expected:
         raise InvalidOutput(
             f"the model was given an input with SHA-256 {found}; this truth belongs to {expected}. "
             "Prepare the data and run the model again"

@@ -4,53 +4,41 @@ Each model runs in its own virtual environment, in a folder of its own that hold
 input. There is no isolation beyond that; the container profiles of the pipeline have it.
 """
 
-import json
-import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lacuna import metrics, parameters, tasks
-from lacuna.evaluation import IDENTITY, NO_STATUS, evaluate_run
+from lacuna.evaluation import evaluate_run
+from lacuna.records import FAILURES, IDENTITY, NO_STATUS
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
 from lacuna.setup.registry import Recipe, listing, models
+from lacuna.supervised import supervise
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.schema import read_json, write_json
 
-ATTEMPTS = 3
-OUT_OF_MEMORY = 137
-UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "s": 1, "min": 60, "h": 3600, "d": 86400}
-FAILURES = ("failed", "out_of_memory", "timed_out", "invalid_output", "lost")
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one piece of work, for the summary."""
+    """What became of one piece of work, for the summary.
+
+    `source` names the data that were prepared: {"dataset"} or {"key"} (of a condition).
+    """
 
     what: str
     status: str
     reason: str | None = None
+    source: dict[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
         return self.status in FAILURES
-
-
-def number(text: str) -> float:
-    """A size in bytes or a time in seconds, as manifests write them.
-
-    >>> number("2 GB"), number("10 min")
-    (2000000000.0, 600.0)
-    """
-    value, unit = re.fullmatch(r"([0-9.]+) ?([A-Za-z]+)", text).groups()
-    return float(value) * UNITS[unit]
 
 
 def discover(models_dir: Sequence[Path]) -> tuple[dict[str, Recipe], dict[str, Any]]:
@@ -68,77 +56,98 @@ def prepare(
     data: Path,
     salt: str = "",
 ) -> Iterator[Outcome]:
-    """Import datasets and hide parts of them; one outcome for each dataset and condition."""
+    """Import datasets and hide parts of them; one outcome for each dataset and condition.
+
+    Where that fails, nothing of an earlier preparation stays: it would be taken for this one.
+    """
     for row in rows:
-        raw = data / row["file"]
+        raw, about = data / row["file"], {"dataset": row["dataset"]}
         raw.parent.mkdir(parents=True, exist_ok=True)
+        own = [condition for condition in conditions if condition["dataset"] == row["dataset"]]
         try:
             source = None if row["source"] is None else Path(row["source"])
             tasks.load(row["task"]).import_dataset(row, source, raw)
         except ContractError as error:
-            yield Outcome(row["dataset"], "failed", str(error))
+            _remove(raw, *(data / file for c in own for file in c["files"].values()))
+            yield Outcome(row["dataset"], "failed", str(error), about)
             continue
-        yield Outcome(row["dataset"], "ok")
-        for condition in conditions:
-            if condition["dataset"] == row["dataset"]:
-                yield _hide(condition, data, salt)
+        yield Outcome(row["dataset"], "ok", None, about)
+        for condition in own:
+            yield _hide(condition, data, salt)
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _hide(condition: Mapping[str, Any], data: Path, salt: str) -> Outcome:
     paths = {name: data / file for name, file in condition["files"].items()}
     for path in paths.values():
         path.parent.mkdir(parents=True, exist_ok=True)
-    what = f"{condition['dataset']}/{condition['condition']}"
+    what, about = f"{condition['dataset']}/{condition['condition']}", {"key": condition["key"]}
     try:
         task = tasks.load(condition["task"])
         task.prepare(condition, paths["raw"], paths["input"], paths["truth"], salt)
     except ContractError as error:
-        return Outcome(what, "failed", str(error))
-    return Outcome(what, "ok")
+        _remove(paths["input"], paths["truth"])
+        return Outcome(what, "failed", str(error), about)
+    return Outcome(what, "ok", None, about)
 
 
 def conditions_on_disk(
     data: Path, dataset: str | None, file: Path | None = None
-) -> list[dict[str, Any]]:
-    """The conditions whose inputs lie in a data folder (schema `condition`).
+) -> tuple[list[dict[str, Any]], list[Outcome]]:
+    """The conditions whose inputs lie in a data folder (schema `condition`), and the inputs that
+    cannot be used.
 
-    Raises `ContractError` when there is none of that name.
+    Raises `ContractError` when there is none of that name, or the one `file` cannot be used.
     """
     if file is not None and not file.is_file():
         there = [data / (dataset or "") / tasks.load(t).folder / file.name for t in tasks.names()]
         file = next((path for path in there if path.is_file()), file)
     if file is not None:
-        return [condition_of(file)]
+        return [condition_of(file)], []
     there = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
     if dataset is not None and dataset not in there:
         hint = f"; prepare-data --dataset {dataset} makes it"
         raise ContractError(f"{data}: {suggest(dataset, there, 'dataset')}{hint}")
     folders = {tasks.load(name).folder for name in tasks.names()}
-    found = [
-        condition_of(path)
+    paths = [
+        path
         for name in ([dataset] if dataset else there)
         for folder in sorted(folders)
         for path in sorted((data / name / folder).glob("*.h5ad"))
     ]
-    if not found:
+    if not paths:
         raise ContractError(f"{data / (dataset or '')} has no inputs; prepare-data makes them")
-    return found
+    found, broken = [], []
+    for path in paths:
+        try:
+            found.append(condition_of(path))
+        except ContractError as error:
+            broken.append(Outcome(str(path.relative_to(data)), "failed", str(error)))
+    return found, broken
 
 
 def condition_of(path: Path) -> dict[str, Any]:
-    """The condition that an input belongs to, from its content and its name."""
+    """The condition that an input belongs to, from its content and its name. `ContractError` when
+    it is no input, or its name does not say the seed.
+    """
     with open_h5ad(path) as file:
         about = read_uns(file)
     task, dataset = about.get("task"), path.parent.parent.name
     if task not in tasks.names():
         raise ContractError(f"{path} is no input of a model: uns['lacuna'] is {about}")
     seed = re.search(r"_seed_([0-9]+)$", path.stem)
+    if seed is None:
+        raise ContractError(f"{path}: expected a name that ends in its seed: mask_15_seed_42.h5ad")
     return {
         "key": f"{task}/{dataset}/{path.stem}",
         "task": task,
         "dataset": dataset,
         "condition": path.stem,
-        "seed": int(seed[1]) if seed else 0,
+        "seed": int(seed[1]),
         "arguments": {},
         "files": tasks.load(task).files(dataset, path.stem) | {"input": str(path.absolute())},
     }
@@ -151,8 +160,7 @@ def run_model(
     folder = output / run["id"]
     task = tasks.load(run["task"])
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (task.prediction, "metadata.json", "metrics.json", "status.json"):
-        (folder / stale).unlink(missing_ok=True)
+    forget(run, output)
     identity = {key: run[key] for key in IDENTITY}
     status = NO_STATUS | {"run": identity}
     needed = ["input", "truth"] if run["control"] == "ceiling" else ["input"]
@@ -168,8 +176,10 @@ def run_model(
         except SetupError as error:
             status |= {"status": "failed", "reason": f"its environment could not be made: {error}"}
         else:
+            there = {name: data / file for name, file in files.items()}
+            command = [str(recipe.env / "bin/lacuna-supervise")]
             with tempfile.TemporaryDirectory(prefix="lacuna-run-") as room:
-                status |= _attempts(run, recipe, data, files, Path(room))
+                status |= supervise(run, there, Path(room), lambda _: command)
                 for name, published in (
                     ("prediction.h5ad", task.prediction),
                     ("metadata.json", "metadata.json"),
@@ -182,31 +192,10 @@ def run_model(
     return Outcome(run["id"], status["status"], status["reason"])
 
 
-def _attempts(
-    run: Mapping[str, Any], recipe: Recipe, data: Path, files: Mapping[str, str], room: Path
-) -> dict[str, Any]:
-    resources = run["resources"]
-    shutil.copyfile(data / files["input"], room / "input.h5ad")
-    (room / "params.json").write_text(json.dumps(run["params"]))
-    command = [str(recipe.env / "bin/lacuna-supervise"), "--entry", json.dumps(run["entry"])]
-    command += ["--input", "input.h5ad", "--params", "params.json"]
-    command += ["--timeout", str(number(resources["time"]))]
-    if run["control"] == "ceiling":
-        shutil.copyfile(data / files["truth"], room / "truth.h5ad")
-        command += ["--truth", "truth.h5ad"]
-    # The environment's own packages, not those that this process found its way by.
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    for attempt in range(1, ATTEMPTS + 1):
-        limits = {"attempt": attempt, "max_attempts": ATTEMPTS, "cpus": resources["cpus"]}
-        limits["memory_bytes"] = int(number(resources["memory"]) * attempt)
-        (room / ".limits.json").write_text(json.dumps(limits))
-        done = subprocess.run(command, cwd=room, env=env, capture_output=True, text=True)
-        if done.returncode != OUT_OF_MEMORY:
-            break
-    if (room / "status.json").is_file():
-        return read_json(room / "status.json", "status")
-    last = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
-    return {"reason": f"the supervisor ended with code {done.returncode}: {last}"}
+def forget(run: Mapping[str, Any], output: Path) -> None:
+    """Remove what an earlier run left."""
+    names = (tasks.load(run["task"]).prediction, "metadata.json", "metrics.json", "status.json")
+    _remove(*(output / run["id"] / name for name in names))
 
 
 def records(results: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[Outcome]]:
@@ -239,5 +228,7 @@ def evaluate(
         chosen = [name for name in known if name in asked]
         status = evaluate_run(run, truth, folder, chosen, folder)
     except ContractError as error:
+        # A score of an earlier evaluation would pass for one of this.
+        _remove(folder / "metrics.json")
         return Outcome(run["id"], "failed", f"{error}; prepare-data makes the truth")
     return Outcome(run["id"], status["status"], status["reason"])

@@ -257,7 +257,7 @@ def _run(
         "name": name,
         "control": manifest.get("control"),
         "tier": manifest.get("tier", "full"),
-        "image": model["image"],
+        "image": Path(model["env"]).name if given.get("engine") == "venv" else model["image"],
         "env": model["env"],
         "entry": manifest.get("entry", ENTRY),
         "params": params,

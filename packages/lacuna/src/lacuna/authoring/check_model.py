@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -16,13 +16,13 @@ import numpy as np
 from lacuna import metrics
 from lacuna.authoring import cases
 from lacuna.authoring.cases import Case
-from lacuna.authoring.places import Place, place, run
+from lacuna.authoring.places import Place, place
 from lacuna.evaluation import evaluate_run
-from lacuna.local import number
 from lacuna.plan import plan_runs
 from lacuna.setup.common import SetupError, relative
 from lacuna.setup.locks import of_folder
 from lacuna.setup.registry import Recipe, listing, model, models
+from lacuna.supervised import number, supervise
 from lacuna_contract.errors import ContractError
 from lacuna_contract.schema import errors, read_json
 
@@ -66,7 +66,13 @@ class Subject:
         recipe = recipe or self.recipe
         planned = self.planned(recipe, case, variant)
         room = self.scratch / f"{recipe.name}-{variant}-{case.name}-{len(self.records)}"
-        status = run(self.where, recipe, planned, case.condition(self.task)["files"], room)
+        room.mkdir(parents=True)
+        files = case.condition(self.task)["files"]
+
+        def command(limits: Mapping[str, Any]) -> list[str]:
+            return self.where.command(recipe, room, limits)
+
+        status = supervise(planned, files, room, command, attempts=1)
         if status["status"] == "ok":
             names = list(metrics.of_task(self.task))
             status = evaluate_run(planned, case.truth, room, names, room)
@@ -238,7 +244,7 @@ def _footprint(subject: Subject) -> Iterator[Check]:
     runs = [r for r in subject.records if r.get("seconds") is not None]
     seconds = max(r["seconds"] for r in runs)
     peak = max(r["peak_memory_bytes"] or 0 for r in runs)
-    said = f"at most {seconds:.1f} s of {resources['time']}, {peak / 1e9:.2f} of "
+    said = f"at most {seconds:.1f} s of {resources['time']}, {peak / 2**30:.2f} of "
     said += resources["memory"]
     within = seconds <= number(resources["time"]) and peak <= number(resources["memory"])
     yield Check("within its limits", within, said, "raise what model.json says under resources")

@@ -1,4 +1,4 @@
-"""docs/models.md from the manifests: ``python -m lacuna.authoring.docs > docs/models.md``."""
+"""docs/models.md from the manifests; ``make docs`` writes it."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from lacuna.setup.registry import Recipe, models
 
 HEAD = """# The models
 
-What each folder's `model.json` says. This page is generated: `python -m lacuna.authoring.docs`.
+What each folder's `model.json` says. This page is generated: `make docs`.
 [add_a_model.md](add_a_model.md) says how to add one.
 
 A model gets visible counts and the positions of hidden ones, and no other data.

@@ -1,18 +1,13 @@
 """Where a model is run for its check: its virtual environment, or a container of its image."""
 
-import json
 import os
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lacuna.local import number
 from lacuna.setup import environments, images
 from lacuna.setup.registry import Recipe
-from lacuna_contract.schema import read_json
 
 NOBODY = 10001  # the user in a container, where root starts it
 
@@ -69,41 +64,3 @@ class Container:
 def place(engine: str) -> Place:
     """The place of an engine: "venv", "docker" or "podman"; `SetupError` where none answers."""
     return Venv() if engine == "venv" else Container(images.Engine(engine))
-
-
-def run(
-    where: Place, recipe: Recipe, planned: Mapping[str, Any], files: Mapping[str, str], room: Path
-) -> dict[str, Any]:
-    """Run a model as the pipeline would, once; its files stay in `room`.
-
-    Parameters
-    ----------
-    planned
-        A run of a plan (schema `plan`).
-    files
-        Those of its condition: "input" and "truth", as paths.
-
-    Returns
-    -------
-    dict
-        The supervisor's record, or one with status "lost" when it left none.
-    """
-    resources = planned["resources"]
-    room.mkdir(parents=True)
-    shutil.copyfile(files["input"], room / "input.h5ad")
-    (room / "params.json").write_text(json.dumps(planned["params"]))
-    limits = {"attempt": 1, "max_attempts": 1, "cpus": resources["cpus"]}
-    limits["memory_bytes"] = int(number(resources["memory"]))
-    (room / ".limits.json").write_text(json.dumps(limits))
-    words = ["--entry", json.dumps(planned["entry"]), "--input", "input.h5ad"]
-    words += ["--params", "params.json", "--timeout", str(number(resources["time"]))]
-    if planned["control"] == "ceiling":
-        shutil.copyfile(files["truth"], room / "truth.h5ad")
-        words += ["--truth", "truth.h5ad"]
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    command = [*where.command(recipe, room, limits), *words]
-    done = subprocess.run(command, cwd=room, env=env, capture_output=True, text=True, check=False)
-    if (room / "status.json").is_file():
-        return read_json(room / "status.json", "status")
-    last = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
-    return {"status": "lost", "reason": f"no record, exit code {done.returncode}: {last}"}

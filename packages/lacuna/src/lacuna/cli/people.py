@@ -2,7 +2,10 @@
 
 import argparse
 import json
+import os
+import platform
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +13,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+import lacuna
 from lacuna import datasets, local, metrics, parameters, plan, tasks
 from lacuna.local import Outcome
 from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.schema import read_json, write_json
 
 
 def prepare_data(args: argparse.Namespace) -> list[Outcome]:
@@ -47,7 +52,7 @@ def _prepare(args: argparse.Namespace, rows: list[dict], conditions: list[dict])
 
 def run_models(args: argparse.Namespace) -> list[Outcome]:
     """Run models on prepared inputs."""
-    conditions = local.conditions_on_disk(args.data_dir, args.dataset, args.file)
+    conditions, broken = local.conditions_on_disk(args.data_dir, args.dataset, args.file)
     recipes, discovered = local.discover(args.models_dir)
     given = _given(args)
     problems = parameters.Problems()
@@ -55,7 +60,7 @@ def run_models(args: argparse.Namespace) -> list[Outcome]:
     variants = plan.choose_variants(given, discovered, there, problems)
     problems.check("the models cannot be run")
     runs = plan.plan_runs(conditions, variants, given)
-    return _run(args, runs, recipes, {c["key"]: c["files"] for c in conditions})
+    return broken + _run(args, runs, recipes, {c["key"]: c["files"] for c in conditions})
 
 
 def _run(
@@ -129,29 +134,64 @@ def run_benchmark(args: argparse.Namespace) -> list[Outcome]:
     problems = parameters.Problems()
     _find_files(made["datasets"], args.sheet, problems)
     problems.check("the benchmark cannot be run")
-    outcomes: dict[str, Outcome] = {}
+    results = args.results_dir
+    results.mkdir(parents=True, exist_ok=True)
+    prepared = []
     if not args.skip_prepare_data:
         prepared = _prepare(args, made["datasets"], made["conditions"])
-        outcomes |= {outcome.what: outcome for outcome in prepared}
-    files = {c["key"]: c["files"] for c in made["conditions"]}
-    if not args.skip_models:
-        ready = [r for r in made["runs"] if (args.data_dir / files[r["key"]]["input"]).is_file()]
-        outcomes |= {outcome.what: outcome for outcome in _run(args, ready, recipes, files)}
-    folders = {run["id"]: args.results_dir / run["id"] for run in made["runs"]}
-    if not args.skip_evaluation:
-        names = args.metrics
-        for run in _bar(made["runs"], len(made["runs"]), "evaluate"):
-            if (folders[run["id"]] / "status.json").is_file():
-                folder = folders[run["id"]]
-                found = local.evaluate(folder, run, args.data_dir, names, lambda _: True)
-                outcomes[run["id"]] = found
+    refusals = [o.source | {"reason": o.reason} for o in prepared if o.failed]
+    refused = {row.get("key") or row.get("dataset") for row in refusals}
+    runs = [run for run in made["runs"] if not {run["key"], run["dataset"]} & refused]
     for run in made["runs"]:
-        outcomes.setdefault(run["id"], Outcome(run["id"], "lost", "there is no record of it"))
-    args.results_dir.mkdir(parents=True, exist_ok=True)
-    written = args.results_dir / "plan.json"
-    written.write_text(json.dumps(made, indent=1) + "\n")
-    build(written, args.results_dir, None, args.results_dir)
-    return list(outcomes.values())
+        if run not in runs:
+            local.forget(run, results)
+    if not args.skip_models:
+        _run(args, runs, recipes, {c["key"]: c["files"] for c in made["conditions"]})
+    scored = {}
+    if not args.skip_evaluation:
+        left = [run for run in runs if (results / run["id"] / "status.json").is_file()]
+        for run in _bar(left, len(left), "evaluate"):
+            folder = results / run["id"]
+            scored[run["id"]] = local.evaluate(folder, run, args.data_dir, args.metrics, _all)
+    write_json(results / "plan.json", made, "plan")
+    documents = {"refusals": refusals, "pipeline": _pipeline(args, made, recipes)}
+    with tempfile.TemporaryDirectory(prefix="lacuna-report-") as room:
+        for name, document in documents.items():
+            write_json(Path(room, f"{name}.json"), document, name)
+        said, refused_file = Path(room, "pipeline.json"), Path(room, "refusals.json")
+        build(results / "plan.json", results, said, results, refused_file, missing=results)
+    found = read_json(results / "results.json", "results")["runs"]
+    reported = [Outcome(run["id"], run["status"], run["reason"]) for run in found]
+    failed = {name: outcome for name, outcome in scored.items() if outcome.failed}
+    return [*prepared, *(failed.get(outcome.what, outcome) for outcome in reported)]
+
+
+def _all(_: Mapping[str, Any]) -> bool:
+    return True
+
+
+def _pipeline(
+    args: argparse.Namespace, made: Mapping[str, Any], recipes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the report says of where its numbers come from (schema `pipeline`)."""
+    names = dict.fromkeys(run["model"] for run in made["runs"])
+    options = {name: value for name, value in vars(args).items() if name not in ("salt", "extra")}
+    return {
+        "lacuna": lacuna.__version__,
+        "command": "run-benchmark",
+        "engine": "venv",
+        "parameters": {k: v if v is None else str(v) for k, v in sorted(options.items())}
+        | {"of models": model_parameters(args.extra)},
+        "models": {
+            name: {"env": recipes[name].env.name, "digest": recipes[name].digest} for name in names
+        },
+        "machine": {
+            "system": f"{platform.system()} {platform.release()}",
+            "architecture": platform.machine(),
+            "cpus": os.cpu_count(),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        },
+    }
 
 
 def model_parameters(words: Sequence[str]) -> dict[str, Any]:
@@ -186,6 +226,7 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
         "models": getattr(args, "models", None),
         "metrics": getattr(args, "metrics", None),
         "allow_controls": getattr(args, "allow_controls", False),
+        "gpu": getattr(args, "gpu", False),
         "engine": "venv",
     }
     found |= {option.parameter: getattr(args, option.name, None) for option in OPTIONS}
@@ -212,6 +253,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "help": "another folder of model folders; containers/models is always one",
     },
     "--allow-controls": {"action": "store_true", "help": "give the truth to any ceiling"},
+    "--gpu": {"action": "store_true", "help": "let models that can use a GPU use it"},
 }  # fmt: skip
 FOLDERS: dict[str, dict[str, Any]] = {
     "--data-dir": {"type": Path, "default": Path("data"), "help": "(%(default)s)"},

@@ -1,21 +1,21 @@
 """The stages of the pipeline as commands. Each reads files, validates them, and writes files."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lacuna_contract.errors import ContractError, suggest
-from lacuna_contract.schema import read_json, validate, write_json
+from lacuna_contract.schema import read_json, write_json
 
 
 def plan(args: argparse.Namespace) -> None:
     """Parameters and manifests to plan.json."""
     from lacuna.plan import make_plan
 
-    made = make_plan(_read(args.params), _read(args.models), args.sheet)
+    given, discovered = read_json(args.params, "parameters"), read_json(args.models, "discovered")
+    made = make_plan(given, discovered, args.sheet)
     write_json(args.output, made, "plan")
 
 
@@ -43,8 +43,7 @@ def evaluate(args: argparse.Namespace) -> None:
     """What a run left behind to its record."""
     from lacuna.evaluation import evaluate_run
 
-    run = _read(args.run)
-    validate({key: value for key, value in run.items() if key in _identity()}, "run", args.run)
+    run = read_json(args.run, "run")
     names = [name for name in args.metrics.split(",") if name]
     evaluate_run(run, args.truth, args.files, names, args.output)
 
@@ -54,21 +53,6 @@ def report(args: argparse.Namespace) -> None:
     from lacuna.report import build
 
     build(args.plan, args.records, args.provenance, args.output, args.refusals)
-
-
-def _identity() -> tuple[str, ...]:
-    from lacuna.evaluation import IDENTITY
-
-    return IDENTITY
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ContractError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise ContractError(f"{path} is not JSON: {error}") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import lacuna
 import lacuna_contract
+from lacuna.records import FAILURES, IDENTITY, MEASURED
 
 from .intervals import Interval
 from .leaderboard import Board
 from .numerals import align, count, seconds, size, spell_score
-from .records import FAILURES, IDENTITY, MEASURED, Run
+from .records import Run
 from .words import compared, findings, outcome
 
 COLUMNS = (

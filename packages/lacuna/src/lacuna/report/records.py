@@ -5,20 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lacuna.records import FAILURES, IDENTITY, MEASURED
 from lacuna_contract.errors import ContractError
 from lacuna_contract.schema import read_json
-
-#: Statuses of a run that should have given a score and did not.
-FAILURES = ("failed", "out_of_memory", "timed_out", "invalid_output", "lost")
-STATUSES = ("ok", *FAILURES, "not_applicable")
-
-IDENTITY = (
-    "id", "task", "dataset", "condition", "seed", "model", "variant", "name", "control", "tier",
-    "image", "params",
-)  # fmt: skip
-MEASURED = (
-    "attempts", "seconds", "peak_memory_bytes", "exit_code", "input_sha256", "cpus", "machine",
-)  # fmt: skip
 
 NO_RECORD = (
     "no record of this run reached the report: the run, or the preparation of its input, ended "
@@ -28,7 +17,7 @@ NO_RECORD = (
 
 @dataclass
 class Run:
-    """One expected run: its identity from the plan, and what its record says."""
+    """One expected run: its identity from the plan, and what its record says, if it left one."""
 
     id: str
     task: str
@@ -57,6 +46,7 @@ class Run:
     n_hidden: int | None = None
     details: dict = field(default_factory=dict)
     metadata: dict = field(default_factory=dict)
+    recorded: bool = False
 
     @property
     def ok(self) -> bool:
@@ -121,7 +111,7 @@ def _statuses(folder: Path) -> list[Path]:
 
 
 def _fill(run: Run, status: dict, folder: Path) -> None:
-    run.status, run.reason = status["status"], status["reason"]
+    run.recorded, run.status, run.reason = True, status["status"], status["reason"]
     for key in MEASURED:
         setattr(run, key, status.get(key))
     run.stderr_tail = status["stderr_tail"]
@@ -139,10 +129,6 @@ def _fill(run: Run, status: dict, folder: Path) -> None:
 def _read(path: Path, schema: str) -> dict:
     try:
         return read_json(path, schema)
-    except FileNotFoundError:
-        raise ContractError(f"{path.name} is missing") from None
-    except UnicodeDecodeError as error:
-        raise ContractError(f"{path.name} is not text: {error}") from None
     except ContractError as error:
         # The reason is published; the folder that the report happened to read from is not.
         raise ContractError(str(error).replace(str(path), path.name)) from None
@@ -150,6 +136,7 @@ def _read(path: Path, schema: str) -> dict:
 
 def _spoil(run: Run | None, why: str) -> None:
     if run is not None:
+        run.recorded = True
         run.status, run.reason = "lost", f"its record cannot be used: {why}"
 
 

@@ -1,15 +1,14 @@
 """`lacuna report`: read the records, write every output."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from lacuna import tasks
+from lacuna.records import IDENTITY, NO_STATUS
 from lacuna_contract.schema import read_json, write_json
 
 from . import outputs
@@ -17,7 +16,7 @@ from .leaderboard import Board, build_board
 from .metrics import describe
 from .page import page
 from .picture import picture
-from .records import IDENTITY, Run, load
+from .records import Run, load
 from .style import looks
 from .svg import Figure, Series
 
@@ -33,16 +32,18 @@ def build(
     provenance: Path | None,
     output: Path,
     refusals: Path | None = None,
+    missing: Path | None = None,
 ) -> dict:
     """Write results.csv and .json, report.html, leaderboard.svg, provenance.json, summary.txt,
-    verdict.json, and records/<run>/status.json of the runs that have none of their own.
+    verdict.json, and <run>/status.json of the runs that have none of their own.
 
     Args:
         plan: plan.json.
         records: folder with status.json, metrics.json and metadata.json of each run, at any depth.
-        provenance: JSON of what the pipeline knows (versions, parameters, engine), or None.
+        provenance: what the pipeline knows (schema `pipeline`), or None.
         output: folder to write to; made where it is missing.
-        refusals: JSON list of what could not be prepared, or None: {"dataset" or "key", "reason"}.
+        refusals: what could not be prepared (schema `refusals`), or None.
+        missing: folder of the records of runs that have none; `output`/records when None.
 
     Returns:
         The verdict: {"runs", "ok", "failed", "not_applicable", "statuses"}.
@@ -52,8 +53,8 @@ def build(
     """
     created = datetime.now(UTC).isoformat(timespec="seconds")
     planned = read_json(plan, "plan")
-    runs, remarks = load(planned, records, _json(refusals) or [])
-    pipeline = _json(provenance) or {}
+    runs, remarks = load(planned, records, read_json(refusals, "refusals") if refusals else [])
+    pipeline = read_json(provenance, "pipeline") if provenance else {}
     facts = {task: describe(task, names) for task, names in planned["metrics"].items()}
     by_task = {task: [run for run in runs if run.task == task] for task in _order(runs)}
     boards = [build_board(task, own, facts[task]) for task, own in by_task.items()]
@@ -64,7 +65,7 @@ def build(
     (output / "results.csv").write_text(
         outputs.results_csv(runs, planned["metrics"]), encoding="utf-8", newline=""
     )
-    _write_json(output / "provenance.json", origin)
+    write_json(output / "provenance.json", origin, "provenance")
     (output / "summary.txt").write_text(outputs.summary(runs, boards), encoding="utf-8")
     html = page(
         created=created,
@@ -80,32 +81,23 @@ def build(
     if drawn := picture(boards):
         (output / "leaderboard.svg").write_text(drawn, encoding="utf-8")
     for run in runs:
-        if not run.attempts:
-            _write_record(run, output / "records" / run.id)
+        if not run.recorded:
+            _write_record(run, (missing or output / "records") / run.id)
     verdict = outputs.verdict(runs)
     # Last: whoever waits for the verdict finds everything else written.
-    _write_json(output / "verdict.json", verdict)
+    write_json(output / "verdict.json", verdict, "verdict")
     return verdict
 
 
 def _write_record(run: Run, folder: Path) -> None:
-    folder.mkdir(parents=True)
-    record = {"status": run.status, "reason": run.reason, "attempts": 0, "seconds": None}
-    record |= {"peak_memory_bytes": None, "exit_code": None, "stderr_tail": ""}
-    record["run"] = {key: getattr(run, key) for key in IDENTITY}
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = {key: getattr(run, key) for key in IDENTITY}
+    record = NO_STATUS | {"status": run.status, "reason": run.reason, "run": identity}
     write_json(folder / "status.json", record, "status")
 
 
 def _order(runs: Sequence[Run]) -> list[str]:
     return list(dict.fromkeys(run.task for run in runs))
-
-
-def _json(path: Path | None) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path else None
-
-
-def _write_json(path: Path, document: dict) -> None:
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _arguments(plan: dict) -> dict[str, dict[tuple[str, str], dict]]:
