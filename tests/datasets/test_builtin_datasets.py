@@ -1,8 +1,12 @@
+import re
 import subprocess
 import sys
+import tomllib
 import urllib.error
+from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pytest
 import scanpy
@@ -11,6 +15,7 @@ from scipy import sparse
 from lacuna import datasets
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError
+from lacuna_contract.h5ad import H5adWriter
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +89,37 @@ def test_pbmc3k_offline_says_what_to_do(tmp_path, monkeypatch):
     assert list((tmp_path / "cache" / "datasets").iterdir()) == []
 
 
-def test_pbmc3k_from_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LACUNA_CACHE", str(tmp_path))
-    (tmp_path / "datasets").mkdir()
-    anndata.AnnData(np.eye(3, dtype=np.float32)).write_h5ad(tmp_path / "datasets/pbmc3k_raw.h5ad")
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A cache whose pbmc3k is a file of the right shape and first names."""
+    monkeypatch.setenv("LACUNA_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "cache/datasets/pbmc3k_raw.h5ad"
+    path.parent.mkdir(parents=True)
+    cells = ["AAACATACAACCAC-1", *(f"c{i}" for i in range(1, 2_700))]
+    genes = ["MIR1302-10", *(f"g{i}" for i in range(1, 32_738))]
+    with H5adWriter(path, cells, genes) as out:
+        out.csr("X", np.float32).append(sparse.eye(2_700, 32_738, format="csr"))
+    return path
+
+
+def test_pbmc3k_from_the_cache(tmp_path, kept):
+    assert kept.is_file()
     datasets.pbmc3k(tmp_path / "a.h5ad")
-    assert anndata.read_h5ad(tmp_path / "a.h5ad").shape == (3, 3)
+    assert anndata.read_h5ad(tmp_path / "a.h5ad").shape == (2_700, 32_738)
+
+
+@pytest.mark.parametrize("what", ["shape", "names"])
+def test_a_file_that_is_not_pbmc3k(tmp_path, kept, what):
+    if what == "shape":
+        anndata.AnnData(np.eye(3, dtype=np.float32)).write_h5ad(kept)
+    else:
+        with h5py.File(kept, "a") as file:
+            file["obs/_index"][0] = "another"
+    with pytest.raises(ContractError, match="is not the dataset 'pbmc3k'.*Remove the file"):
+        datasets.pbmc3k(tmp_path / "a.h5ad")
+    assert not (tmp_path / "a.h5ad").exists()
+
+
+def test_the_installed_commands_have_what_the_default_dataset_needs():
+    root = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert any(re.match("scanpy\\b", text) for text in root["project"]["dependencies"])

@@ -12,13 +12,17 @@ import h5py
 import numpy as np
 from scipy import sparse
 
-from lacuna.counts import Frame, import_counts
+from lacuna.cache import cache_dir
+from lacuna.counts import Frame, import_counts, open_counts
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad
 from lacuna_contract.schema import errors, load
 
 PBMC = "datasets/10x_pbmc68k_reduced.h5ad"
 PBMC3K = "https://falexwolf.de/data/pbmc3k_raw.h5ad"
+#: What the file is known by: its publisher gives no checksum.
+PBMC3K_SHAPE = (2_700, 32_738)
+PBMC3K_FIRST = ("AAACATACAACCAC-1", "MIR1302-10")
 #: How far a value may be from a whole number to be taken for it; in `pbmc` all are within 0.12.
 ROUNDING = 0.2
 
@@ -87,8 +91,8 @@ def pbmc(output: str | Path) -> None:
     path = next((p for f in folders or [] if (p := Path(f) / PBMC).is_file()), None)
     if path is None:
         raise ContractError(
-            "dataset 'pbmc' comes with the package scanpy, which is not installed here; "
-            "expected it in the environment of the stage 'prepare'"
+            "dataset 'pbmc' comes with the package scanpy, which is not installed here: "
+            "pip install 'scanpy>=1.10,<2', or run the pipeline, whose stages have it"
         )
     with open_h5ad(path) as file:
         scaled = Matrix(file["raw.X"]).rows(0, file["raw.X"].attrs["h5sparse_shape"][0])
@@ -123,8 +127,10 @@ def unscale(logged: sparse.csr_matrix) -> sparse.csr_matrix:
 
 def pbmc3k(output: str | Path) -> None:
     """2,700 PBMC x 32,738 genes (10x Genomics), raw counts. Downloaded once, then kept in the
-    user's cache; beside `output` where there is no cache to write to, as in a container."""
-    kept = cache() / "datasets" / "pbmc3k_raw.h5ad"
+    user's cache; beside `output` where there is no cache to write to, as in a container. A file
+    that is not it, by its shape and first names, is a `ContractError`.
+    """
+    kept = cache_dir() / "datasets" / "pbmc3k_raw.h5ad"
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         writable = os.access(kept.parent, os.W_OK)
@@ -133,13 +139,21 @@ def pbmc3k(output: str | Path) -> None:
     path = kept if writable or kept.is_file() else Path(output).with_name(kept.name)
     if not path.is_file():
         download(PBMC3K, path, "pbmc3k")
+    _check_pbmc3k(path)
     import_counts(path, output)
 
 
-def cache() -> Path:
-    """The folder for what is made once and used again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("LACUNA_CACHE") or Path(base) / "lacuna")
+def _check_pbmc3k(path: Path) -> None:
+    with open_h5ad(path) as file:
+        found = open_counts(file)
+        shape, first = (len(found.cells), len(found.genes)), (found.cells[0], found.genes[0])
+    if (shape, first) != (PBMC3K_SHAPE, PBMC3K_FIRST):
+        raise ContractError(
+            f"{path} is not the dataset 'pbmc3k': it has {shape[0]} cells x {shape[1]} genes, the "
+            f"first called {first[0]} and {first[1]}; expected {PBMC3K_SHAPE[0]} x "
+            f"{PBMC3K_SHAPE[1]}, {PBMC3K_FIRST[0]} and {PBMC3K_FIRST[1]}. Remove the file, and it "
+            f"is downloaded again from {PBMC3K}"
+        )
 
 
 def download(url: str, path: Path, dataset: str) -> None:

@@ -18,13 +18,6 @@ class SetupError(Exception):
     """Something that a person has to mend before anything can be run. The message says what."""
 
 
-def cache_dir() -> Path:
-    """The folder of environments and tools: $LACUNA_CACHE, else ``lacuna`` in the user's cache."""
-    if given := os.environ.get("LACUNA_CACHE"):
-        return Path(given).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "lacuna"
-
-
 @contextlib.contextmanager
 def alone(lock: Path) -> Iterator[None]:
     """Hold the lock that is this file; its holder's death releases it."""

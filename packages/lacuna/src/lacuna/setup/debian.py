@@ -7,8 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lacuna.cache import cache_dir
 from lacuna.setup import tools
-from lacuna.setup.common import SetupError, cache_dir
+from lacuna.setup.common import SetupError
 
 RELEASE = "bookworm"
 PULLED = f"debian:{RELEASE}-slim"

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lacuna.cache import cache_dir
 from lacuna.setup import launchers, tools
-from lacuna.setup.common import NOT_INSTALLED, ROOT, SetupError, alone, cache_dir, copy
+from lacuna.setup.common import NOT_INSTALLED, ROOT, SetupError, alone, copy
 from lacuna.setup.registry import Recipe, models, parser, select, sources, stages
 
 PYTHON = "3.11"

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lacuna.cache import cache_dir
 from lacuna.setup import debian, launchers, tools
-from lacuna.setup.common import ROOT, SetupError, alone, cache_dir, image_name, relative
+from lacuna.setup.common import ROOT, SetupError, alone, image_name, relative
 from lacuna.setup.environments import install
 from lacuna.setup.registry import (
     Recipe,

@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from lacuna.cache import cache_dir
 from lacuna.setup import tools
-from lacuna.setup.common import ROOT, SetupError, cache_dir
+from lacuna.setup.common import ROOT, SetupError
 
 OLDEST = (24, 10)
 OWN = "24.10.0"

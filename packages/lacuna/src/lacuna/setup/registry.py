@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lacuna import choice
+from lacuna.cache import cache_dir
 from lacuna.setup import launchers
-from lacuna.setup.common import JUNK, ROOT, SetupError, cache_dir, digest, image_name, relative
+from lacuna.setup.common import JUNK, ROOT, SetupError, digest, image_name, relative
 from lacuna_contract.errors import suggest
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

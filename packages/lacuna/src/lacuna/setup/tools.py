@@ -9,7 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lacuna.setup.common import SetupError, alone, cache_dir
+from lacuna.cache import cache_dir
+from lacuna.setup.common import SetupError, alone
 
 UV_NEEDED = (0, 5)
 UV = "uv>=0.9,<1"
