@@ -1,14 +1,14 @@
-# `make run` and `make test` need Python 3.11, Java 17 and, without a nextflow on PATH, Maven.
+# `make run` and `make test` need Python 3.11, Java 17 to 24 and, without a nextflow on PATH, Maven.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-all benchmark lint format lock clean
+.PHONY: help run test test-all benchmark lint format lock docs clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: ## Set up what is missing and run the default benchmark; make run ARGS="--models svd"
+run: ## Set up what is missing and run the default benchmark; make run ARGS="--models core,my_model"
 	@bin/run $(ARGS)
 
 test: lint ## What CI runs; make test ARGS="tests/setup -x"
@@ -31,6 +31,10 @@ format: .venv/current ## Put the Python code into that style
 
 lock: ## Write the locks that are not current
 	bin/lock
+
+docs: .venv/current ## Write the generated pages, docs/contract.md and docs/models.md
+	$(PYTHON) -m lacuna_contract.docs > .page && mv .page docs/contract.md
+	env -u LACUNA_MODELS_DIR $(PYTHON) -m lacuna.authoring.docs > .page && mv .page docs/models.md
 
 clean: ## Remove work/ and caches, outdated environments and images; data/ and results/ stay
 	rm -rf work build dist .nextflow .nextflow.log* .pytest_cache .ruff_cache .hypothesis
