@@ -7,6 +7,8 @@ from collections.abc import Iterable
 NOTHING = 1e-12
 FIGURE_SPACE, PUNCTUATION_SPACE = "\u2007", "\u2008"
 
+MB = 2**20
+
 
 def sig(value: float | None, digits: int = 3) -> str:
     """`value` to `digits` significant digits with a real minus sign; a dash for None."""
@@ -71,10 +73,10 @@ def seconds(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes in decimal units: 412 MB, 1.31 GB."""
+    """Bytes in the units of the limits, in which a GB is 2**30 bytes: 412 MB, 1.31 GB."""
     if value is None:
         return "–"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, factor in (("GB", 1024 * MB), ("MB", MB), ("kB", MB / 1024)):
         if value >= factor:
             return f"{sig(value / factor)} {unit}"
     return f"{value:.0f} B"

@@ -7,7 +7,7 @@ from statistics import fmean
 from .intervals import over_seeds
 from .leaderboard import Board, Entry
 from .metrics import MetricFacts
-from .numerals import seconds, sig, size, spell_score
+from .numerals import MB, seconds, sig, size, spell_score
 from .records import Run
 from .style import Look
 from .svg import Axis, Figure, Panel, axis, legend
@@ -24,7 +24,7 @@ def cost(board: Board, look: Mapping[str, Look]) -> Figure | None:
     entries = [entry for entry in board.entries if entry.score and entry.control != "ceiling"]
     kinds = (
         ("Seconds a run (log scale)", "seconds", lambda v: v, seconds),
-        ("Peak memory, MB (log scale)", "peak_memory_bytes", lambda v: v / 1e6, size),
+        ("Peak memory, MB (log scale)", "peak_memory_bytes", lambda v: v / MB, size),
     )
     quality = axis(
         "Score (0 floor, 1 ceiling)" if board.scaled else "Score (share beaten)",

@@ -9,7 +9,7 @@ from html import escape as e
 from .intervals import over_seeds
 from .leaderboard import Board, Entry
 from .metrics import MetricFacts
-from .numerals import align, count, seconds, sig, size, spell_score
+from .numerals import MB, align, count, seconds, sig, size, spell_score
 from .records import Run
 from .style import Look
 from .svg import Figure, glyph
@@ -279,7 +279,7 @@ def all_runs(runs: Sequence[Run]) -> str:
         [
             e(run.name), e(run.dataset), e(run.setting), str(run.seed),
             f'<span class="status {e(run.status)}">{e(run.status.replace("_", " "))}</span>',
-            sig(run.seconds), sig(run.peak_memory_bytes / 1e6 if run.peak_memory_bytes else None),
+            sig(run.seconds), sig(run.peak_memory_bytes / MB if run.peak_memory_bytes else None),
             str(run.attempts),
         ]
         for run in runs
