@@ -28,9 +28,7 @@ def _from_mudata(data: MuData) -> tuple[dict[str, Any], AnnData, dict[str, list[
     for word, part in data.mod.items():
         name = OTHER_NAMES.get(word, word)
         if name not in MODALITIES:
-            raise ContractError(
-                suggest(word, [*MODALITIES, *OTHER_NAMES], "modality of the MuData")
-            )
+            raise ContractError(suggest(word, [*MODALITIES, *OTHER_NAMES], "MuData modality"))
         if part.n_obs != data.n_obs:
             raise ContractError(
                 f"modality '{word}' has {part.n_obs} of {data.n_obs} cells; expected all of them, "

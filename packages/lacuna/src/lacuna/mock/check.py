@@ -29,9 +29,7 @@ def matrix_of(data: AnnData, name: str, where: dict[str, str]) -> Any:
     (slot, key), *more = where.items()
     holders = {"obsm": data.obsm, "layer": data.layers}
     if more or slot not in holders:
-        raise ContractError(
-            f"keys['{name}'] is {where}; expected one of X, layer, obsm with a name"
-        )
+        raise ContractError(f"keys['{name}'] is {where}; expected X, or a name in layer or obsm")
     if key not in holders[slot]:
         raise ContractError(f"{name}: " + suggest(key, holders[slot].keys(), f"name in {slot}"))
     return holders[slot][key]
@@ -69,14 +67,12 @@ def check_dataset(data: AnnData, keys: Keys | None = None) -> None:
             continue
         has, filled = data.obs[flag].to_numpy(), nonzero_rows(matrix)
         has_any |= has
-        if (has & ~filled).any():
-            wrong.append(
-                f"{flag} is true, but all of {name} is zero, in {_cells(data, has & ~filled)}"
-            )
-        if (~has & filled).any():
-            wrong.append(
-                f"{flag} is false, but {name} is not zero, in {_cells(data, ~has & filled)}"
-            )
+        for rows, said, there in (
+            (has & ~filled, "true", "all zero"),
+            (~has & filled, "false", "not zero"),
+        ):
+            if rows.any():
+                wrong.append(f"{flag} is {said}, but {name} is {there}, in {_cells(data, rows)}")
         if name == "adt":
             wrong += _wrong_names(data, matrix.shape[1])
     if not wrong and not has_any.all():

@@ -15,8 +15,9 @@ from lacuna.mock.assign import Assignment, assign, split_sizes
 from lacuna.mock.scenarios import MODALITIES
 from lacuna.mock.settings import Settings
 
-FACTOR_BITS = 7  # states and loadings: multiples of 1/128
-SUM_BITS = 14  # what is added to their products: multiples of 1/16384
+STATE_BITS = 10  # latent states are multiples of 1/1024,
+LOADING_BITS = 7  # loadings of 1/128,
+SUM_BITS = STATE_BITS + LOADING_BITS  # and so their products of 2^-17: exact to sums of 2^7
 
 STREAMS = ("assignment", "cells", "rna_law", "atac_law", "adt_law", *MODALITIES)
 
@@ -93,7 +94,7 @@ def draw_cells(settings: Settings) -> Cells:
     depth_sd = [settings.rna_library_sd, settings.atac_depth_sd, settings.adt_depth_sd]
     depth = rng.standard_normal((n, len(MODALITIES)), dtype=np.float32) * depth_sd
     assignment = assign(settings.scenario(), n, stream(settings.seed, "assignment"))
-    return Cells(snap(z, FACTOR_BITS), cluster, snap(depth, SUM_BITS), assignment)
+    return Cells(snap(z, STATE_BITS), cluster, snap(depth, SUM_BITS), assignment)
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def draw_directions(settings: Settings, features: int, rng: np.random.Generator)
 
 def scaled(settings: Settings, directions: np.ndarray, signal: float) -> np.ndarray:
     """Loadings with which z moves a feature by a standard deviation of `signal` on average."""
-    return snap(directions * (signal / np.sqrt(latent_variance(settings).sum())), FACTOR_BITS)
+    return snap(directions * (signal / np.sqrt(latent_variance(settings).sum())), LOADING_BITS)
 
 
 def draw_shifts(

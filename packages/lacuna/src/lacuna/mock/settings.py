@@ -1,6 +1,7 @@
 """Every number of the generator, with its default. What each means, its unit and its bounds are in
 ``schemas/mock_settings.schema.json``; where the defaults come from is in ``docs/mock_data.md``."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -66,7 +67,12 @@ class Settings:
     def __post_init__(self) -> None:
         if self.problem not in SCENARIOS:
             raise ContractError(suggest(self.problem, SCENARIOS, "scenario"))
-        validate(self.as_dict(), "mock_settings", where="the mock settings")
+        values = self.as_dict()
+        for key, value in values.items():
+            # JSON Schema knows no NaN: every comparison with it is false, so no bound is broken.
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ContractError(f"{key} is {value}; expected a finite number")
+        validate(values, "mock_settings", where="the mock settings")
         self.scenario()
         if self.n_cells < self.n_clusters:
             raise ContractError(
