@@ -4,27 +4,30 @@
 >>> adata, keys, truth = generate_mock_dataset("bridge", seed=42, return_truth=True)
 """
 
-from lacuna.mock.apply import apply_scenario
-from lacuna.mock.check import check_dataset
-from lacuna.mock.config import Config, read_config, write_config
-from lacuna.mock.dataset import Truth, generate_mock_dataset
-from lacuna.mock.files import read_plan, read_truth, write_mock
-from lacuna.mock.scenarios import SCENARIOS, Cohort, Scenario
-from lacuna.mock.settings import Settings
+import importlib
+from typing import Any
 
-__all__ = [
-    "SCENARIOS",
-    "Cohort",
-    "Config",
-    "Scenario",
-    "Settings",
-    "Truth",
-    "apply_scenario",
-    "check_dataset",
-    "generate_mock_dataset",
-    "read_config",
-    "read_plan",
-    "read_truth",
-    "write_config",
-    "write_mock",
-]
+# The commands do without anndata, which takes longer to import than a small dataset to make.
+_HOME = {
+    "SCENARIOS": "scenarios",
+    "Cohort": "scenarios",
+    "Config": "config",
+    "Scenario": "scenarios",
+    "Settings": "settings",
+    "Truth": "truth",
+    "apply_scenario": "apply",
+    "check_dataset": "check",
+    "generate_mock_dataset": "dataset",
+    "read_config": "config",
+    "read_plan": "files",
+    "read_truth": "files",
+    "write_config": "config",
+    "write_mock": "files",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"lacuna.mock.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'lacuna.mock' has no attribute '{name}'")

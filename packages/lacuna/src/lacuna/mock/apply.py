@@ -10,8 +10,9 @@ from scipy import sparse
 
 from lacuna.mock.assign import assign
 from lacuna.mock.check import check_dataset, keys_there, matrix_of
-from lacuna.mock.dataset import Keys, keys_of, obs_columns, to_anndata
+from lacuna.mock.dataset import to_anndata
 from lacuna.mock.generate import hide
+from lacuna.mock.layout import Keys, keys_of, obs_columns
 from lacuna.mock.scenarios import MODALITIES, customise
 from lacuna_contract.errors import ContractError, suggest
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from lacuna.mock.dataset import SLOTS, Keys
+from lacuna.mock.layout import SLOTS, Keys
 from lacuna.mock.scenarios import MODALITIES
 from lacuna_contract.errors import ContractError, suggest
 

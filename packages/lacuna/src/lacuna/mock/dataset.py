@@ -1,102 +1,17 @@
-"""The dataset as an AnnData, and its truth as an object of its own."""
+"""The dataset as an AnnData."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
+from anndata import AnnData
 from scipy import sparse
 
-from lacuna.mock.assign import Assignment
-from lacuna.mock.generate import CHUNK, Plan, chunks, hide, make_plan, stack
+from lacuna.mock.generate import CHUNK, chunks, hide, make_plan, stack
+from lacuna.mock.layout import Keys, cluster_labels, keys_of, names, obs_columns
 from lacuna.mock.scenarios import MODALITIES
 from lacuna.mock.settings import Settings
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-Keys = dict[str, dict[str, str]]
-
-SLOTS: Keys = {"rna": {"X": "X"}, "atac": {"obsm": "X_atac"}, "adt": {"obsm": "X_adt"}}
-UNITS = {"obs": "cell", "rna": "gene", "atac": "peak", "adt": "adt"}
-
-
-def names(kind: str, n: int) -> list[str]:
-    """Names of cells or features: gene_0, gene_1, ..."""
-    return [f"{UNITS[kind]}_{i}" for i in range(n)]
-
-
-def keys_of(assignment: Assignment) -> Keys:
-    """Where each modality lies that at least one cell keeps."""
-    return {name: dict(SLOTS[name]) for name in assignment.observed}
-
-
-def obs_columns(
-    assignment: Assignment, cluster: np.ndarray | Sequence[str] | None
-) -> dict[str, np.ndarray]:
-    """The columns of obs: strings, and booleans for has_*; `cluster` only where it is given."""
-
-    def labels(words: list[str], codes: np.ndarray) -> np.ndarray:
-        return np.array(words, dtype=object)[codes]
-
-    found = {
-        "batch": labels(assignment.batch_names, assignment.batch),
-        "dataset": labels(assignment.dataset_names, assignment.dataset),
-        "split": labels(["train", "test"], assignment.test.astype(int)),
-    }
-    if cluster is not None:
-        found["cluster"] = np.asarray(cluster, dtype=object)
-    for column, name in enumerate(MODALITIES):
-        found[f"has_{name}"] = assignment.has[:, column]
-    return found
-
-
-def cluster_labels(codes: np.ndarray) -> np.ndarray:
-    """Cluster numbers as the labels that obs has."""
-    return np.array([f"cluster_{i}" for i in range(codes.max() + 1)], dtype=object)[codes]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What no model may see: the plan (z, cluster, loadings) and every modality of every cell.
-
-    rna, atac: CSR float32 (cells, features); adt: float32 (cells, proteins).
-    Rates are computed in pieces: ``truth.expected("atac", 0, 500)``.
-    """
-
-    plan: Plan
-    rna: sparse.csr_matrix
-    atac: sparse.csr_matrix
-    adt: np.ndarray
-
-    @property
-    def settings(self) -> Settings:
-        return self.plan.settings
-
-    @property
-    def z(self) -> np.ndarray:
-        """Latent states, float32 (cells, latent_dim)."""
-        return self.plan.cells.z
-
-    @property
-    def cluster(self) -> np.ndarray:
-        """Cluster numbers, int32 (cells,)."""
-        return self.plan.cells.cluster
-
-    @property
-    def has(self) -> np.ndarray:
-        """Which of RNA, ATAC, ADT each cell keeps in the input, bool (cells, 3)."""
-        return self.plan.cells.assignment.has
-
-    def expected(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """The oracle E[y | z, batch] of a modality for cells [start, stop); see `Plan.expected`."""
-        return self.plan.expected(name, start, stop)
-
-    def expected_log_adt(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """E[log y | z, batch] of the ADT for cells [start, stop)."""
-        return self.plan.expected_log_adt(start, stop)
+from lacuna.mock.truth import Truth
 
 
 def to_anndata(
@@ -109,13 +24,10 @@ def to_anndata(
     uns: dict[str, object],
 ) -> AnnData:
     """An AnnData in the layout that all scenarios share. Modalities that are None are left out."""
-    import anndata
-    import pandas as pd
-
     obs = pd.DataFrame(columns, index=pd.Index(list(cells), dtype=object))
     for name in obs.columns[[not c.startswith("has_") for c in obs.columns]]:
         obs[name] = pd.Categorical(obs[name])
-    found = anndata.AnnData(rna, obs=obs, var=pd.DataFrame(index=pd.Index(list(genes))))
+    found = AnnData(rna, obs=obs, var=pd.DataFrame(index=pd.Index(list(genes))))
     # A copy: people normalise X in place, and then want the counts.
     found.layers["counts"] = found.X.copy()
     for slot, matrix in (("X_atac", atac), ("X_adt", adt)):

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from lacuna.mock.assign import Assignment
-from lacuna.mock.dataset import Truth, cluster_labels, keys_of, names, obs_columns
 from lacuna.mock.generate import CHUNK, Chunk, Plan, chunks, hide, make_plan
 from lacuna.mock.h5mu import H5muWriter
 from lacuna.mock.latent import Cells, Response
 from lacuna.mock.law import Law
+from lacuna.mock.layout import cluster_labels, keys_of, names, obs_columns
 from lacuna.mock.modalities import Adt, Atac, Rna
 from lacuna.mock.scenarios import MODALITIES
 from lacuna.mock.settings import Settings
+from lacuna.mock.truth import Truth
 from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_uns
 

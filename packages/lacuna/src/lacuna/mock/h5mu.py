@@ -9,8 +9,8 @@ from types import TracebackType
 import h5py
 import numpy as np
 
-from lacuna.mock.dataset import cluster_labels, names, obs_columns
 from lacuna.mock.generate import Chunk, Plan
+from lacuna.mock.layout import cluster_labels, names, obs_columns
 from lacuna.mock.scenarios import MODALITIES
 from lacuna_contract.h5ad import TEXT, H5adWriter
 

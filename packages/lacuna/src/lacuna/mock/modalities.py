@@ -23,6 +23,9 @@ with np.errstate(divide="ignore"):
     _BYTE = np.arange(256) / 256
     _LOGIT = (np.log(_BYTE) - np.log1p(-_BYTE)).astype(np.float32)
 THRESHOLD = np.nextafter(_LOGIT, np.float32("-inf"))
+# The same for two bytes at a time, which halves the look-ups: two float32 in each uint64.
+_PAIRS = np.arange(1 << 16, dtype=np.uint16).view(np.uint8)
+PAIR_THRESHOLDS = THRESHOLD[_PAIRS].view(np.uint64)
 
 
 def bernoulli(rng: np.random.Generator, logits: np.ndarray) -> np.ndarray:
@@ -32,12 +35,13 @@ def bernoulli(rng: np.random.Generator, logits: np.ndarray) -> np.ndarray:
     bits. One random byte settles nearly every entry, as its first 8 bits; the rest of u, and a
     logistic function, are computed only for the few that the byte leaves open.
     """
-    raw = rng.integers(0, 2**64 - 1, size=-(-logits.size // 8), dtype=np.uint64, endpoint=True)
-    byte = raw.astype("<u8", copy=False).view(np.uint8)[: logits.size].reshape(logits.shape)
-    possible = np.take(THRESHOLD, byte, mode="clip") < logits
-    where = np.flatnonzero(possible)
-    u = (byte.ravel()[where] + rng.random(len(where))) / 256
-    return where[u < expit(logits.ravel()[where].astype(np.float64))]
+    n, logits = logits.size, logits.ravel()
+    raw = rng.integers(0, 2**64 - 1, size=-(-n // 8), dtype=np.uint64, endpoint=True)
+    raw = raw.astype("<u8", copy=False)
+    thresholds = np.take(PAIR_THRESHOLDS, raw.view(np.uint16), mode="clip").view(np.float32)
+    where = np.flatnonzero(thresholds[:n] < logits)
+    u = (raw.view(np.uint8)[where] + rng.random(len(where))) / 256
+    return where[u < expit(logits[where].astype(np.float64))]
 
 
 def csr_of(where: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
