@@ -201,6 +201,7 @@ def test_nothing_of_the_truth_is_in_an_input(tmp_path, written):
     content = out.read_bytes()
     assert b"123456789" not in content
     assert b"cluster" not in content
+    assert b"mosaic" not in content
     assert np.uint64(123456789).tobytes() not in content
     plan = read_plan(truth)
     # Neither a cell's state nor a hidden measurement lies anywhere in the bytes.

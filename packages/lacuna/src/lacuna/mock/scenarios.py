@@ -21,7 +21,8 @@ class Cohort:
 
     share: part of all cells, 0 to 1; keeps: weight of each combination of modalities;
     batches: number of batches within the cohort; split: "train" or "test"; hides_target: its cells
-    lose the scenario's target modality; dataset: name in obs, by default the cohort's.
+    lose the scenario's target modality; dataset: name in obs, by default the cohort's. It is not
+    the scenario's name, as an input does not say what it is a test of.
     """
 
     name: str
@@ -50,7 +51,7 @@ ANY = dict.fromkeys(["rna", "atac", "adt", "rna+atac", "rna+adt", "atac+adt", "r
 SCENARIOS: dict[str, Scenario] = {
     "paired": Scenario(
         "RNA and ADT of every cell",
-        (Cohort("paired", 1.0, {"rna+adt": 1}),),
+        (Cohort("paired", 1.0, {"rna+adt": 1}, dataset="citeseq"),),
     ),
     "unpaired": Scenario(
         "one cohort with RNA only, one with ATAC only",
@@ -61,24 +62,24 @@ SCENARIOS: dict[str, Scenario] = {
         (
             Cohort("rna_only", 0.475, {"rna": 1}),
             Cohort("atac_only", 0.475, {"atac": 1}),
-            Cohort("bridge", 0.05, {"rna+atac": 1}),
+            Cohort("bridge", 0.05, {"rna+atac": 1}, dataset="multiome"),
         ),
     ),
     "mosaic": Scenario(
         "each cell keeps a random combination of RNA, ATAC and ADT, never none",
-        (Cohort("mosaic", 1.0, ANY),),
+        (Cohort("mosaic", 1.0, ANY, dataset="mixed"),),
     ),
     "prediction": Scenario(
         "training cells with everything, test cells without the target modality",
         (
-            Cohort("train", 0.8, {"rna+atac+adt": 1}, dataset="prediction"),
+            Cohort("train", 0.8, {"rna+atac+adt": 1}, dataset="trimodal"),
             Cohort(
                 "test",
                 0.2,
                 {"rna+atac+adt": 1},
                 split="test",
                 hides_target=True,
-                dataset="prediction",
+                dataset="trimodal",
             ),
         ),
         target="atac",
