@@ -1,8 +1,11 @@
 import anndata
+import mudata
 import pytest
 
 from lacuna.mock import generate_mock_dataset
 from lacuna.mock.cli import generate_all_mock_data
+
+mudata.set_options(pull_on_update=False)
 
 SMALL = ["--cells", "240", "--genes", "150", "--peaks", "1200", "--proteins", "12", "--seed", "7"]
 

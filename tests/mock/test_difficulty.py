@@ -19,7 +19,7 @@ def log_normalised(counts):
 
 
 def components(counts, n=20):
-    return PCA(n, random_state=0).fit_transform(log_normalised(counts))
+    return PCA(n, svd_solver="randomized", random_state=0).fit_transform(log_normalised(counts))
 
 
 def mean_auroc(y, score, least=10):

@@ -1,10 +1,12 @@
 """A seed means the same bytes, however the data are made."""
 
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
 
+import lacuna_contract.h5ad
 from lacuna.mock import Settings, generate_mock_dataset, write_mock
 from lacuna.mock.generate import make_plan
 from lacuna_contract import ContractError
@@ -84,6 +86,25 @@ def test_blocks_differ():
     adata, _ = generate_mock_dataset("paired", seed=0, **SIZES)
     first, second = adata.X[:128].toarray(), adata.X[128:256].toarray()
     assert (first != second).any(axis=1).all()
+
+
+def test_memory_does_not_grow_with_the_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr(lacuna_contract.h5ad, "BLOCK", 1 << 12)  # smaller buffers fill sooner
+
+    def peak(n_cells):
+        settings = Settings(
+            problem="mosaic", n_cells=n_cells, n_genes=50, n_peaks=20_000, atac_density=0.05
+        )
+        tracemalloc.start()
+        write_mock(tmp_path / "a.h5ad", settings, chunk_cells=128, workers=1)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found / 1e6
+
+    # The ATAC of 2,048 cells more is 9 MB where it is kept; the table of cells is 1 MB.
+    peak(128)
+    small, large = peak(512), peak(2560)
+    assert large < small + 2
 
 
 def test_nonsense_sizes_of_chunks(tmp_path):

@@ -190,7 +190,8 @@ class _Stream:
             size = self._data.shape[0]
             self._data.resize((size + len(block),))
             self._data[size:] = block
-        self._pending, self._waiting = [values[count:]], self._waiting - count
+        # A copy: a view would keep all that was just written in memory.
+        self._pending, self._waiting = [values[count:].copy()], self._waiting - count
 
     def close(self) -> None:
         self._write(self._waiting)
