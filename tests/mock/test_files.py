@@ -1,5 +1,7 @@
 """What the commands write: inputs, configurations, truth, MuData."""
 
+import inspect
+
 import h5py
 import mudata
 import numpy as np
@@ -17,7 +19,7 @@ from lacuna.mock import (
     write_config,
     write_mock,
 )
-from lacuna.mock.cli import make_mock_multimodal
+from lacuna.mock.cli import generate_all_mock_data, make_mock_multimodal
 from lacuna_contract import ContractError
 from lacuna_contract.descriptor import describe
 
@@ -109,11 +111,34 @@ def test_flags_reach_the_settings(tmp_path):
     assert made.cluster_proportions == [0.4, 0.3, 0.2, 0.1]
 
 
-def test_the_defaults_of_the_command_are_those_of_the_interface():
-    assert Settings(problem="paired").as_dict() | {
-        "n_cells": 600, "n_genes": 1000, "n_peaks": 5000, "n_proteins": 30, "latent_dim": 16,
-        "seed": 0,
-    } == Settings(problem="paired").as_dict()  # fmt: skip
+def test_the_defaults_are_those_of_the_interface(tmp_path, monkeypatch):
+    sizes = {"n_cells": 600, "n_genes": 1000, "n_peaks": 5000, "n_proteins": 30, "latent_dim": 16}
+    call = inspect.signature(generate_mock_dataset).parameters
+    assert {name: call[name].default for name in sizes} == sizes
+    assert (call["seed"].default, call["return_truth"].default) == (None, False)
+    paths = [f"--out={tmp_path}/a.h5ad", f"--config-out={tmp_path}/a.yaml"]
+    assert make_mock_multimodal(["--problem=paired", *paths]) == 0
+    made = read_config(tmp_path / "a.yaml").mock
+    assert made == Settings(problem="paired", seed=0, **sizes)
+    monkeypatch.chdir(tmp_path)
+    assert generate_all_mock_data(["--cells=40", "--genes=20", "--peaks=40"]) == 0
+    for name in SCENARIOS:
+        assert (tmp_path / "examples" / "mock" / f"mock_{name}.h5ad").is_file()
+        config = read_config(tmp_path / "configs" / "examples" / f"mock_{name}.yaml")
+        assert config.file.samefile(tmp_path / "examples" / "mock" / f"mock_{name}.h5ad")
+
+
+def test_a_seed_of_128_bits(tmp_path):
+    # What a derived seed has; a salt would be of no use if it were cut to fewer.
+    seed = 2**127 + 1
+    settings = Settings(problem="paired", n_cells=20, n_genes=10, n_peaks=20, seed=seed)
+    keys = write_mock(tmp_path / "a.h5ad", settings, truth=tmp_path / "t.h5ad")
+    assert read_plan(tmp_path / "t.h5ad").settings.seed == seed
+    write_config(tmp_path / "a.yaml", Config(tmp_path / "a.h5ad", keys, settings))
+    assert read_config(tmp_path / "a.yaml").mock.seed == seed
+    short = Settings(problem="paired", n_cells=20, n_genes=10, n_peaks=20, seed=1)
+    write_mock(tmp_path / "b.h5ad", short)
+    assert (tmp_path / "a.h5ad").read_bytes() != (tmp_path / "b.h5ad").read_bytes()
 
 
 def test_settings_and_their_schema_name_the_same_fields():

@@ -61,15 +61,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Chunk:
-    """All measurements of cells [start, stop); None for a modality that nobody asked for."""
+    """All measurements of cells [start, stop): CSR, CSR and dense, float32 (cells, features)."""
 
     start: int
     stop: int
-    rna: sparse.csr_matrix | None
-    atac: sparse.csr_matrix | None
-    adt: np.ndarray | None
+    rna: sparse.csr_matrix
+    atac: sparse.csr_matrix
+    adt: np.ndarray
 
-    def __getitem__(self, name: str) -> Matrix | None:
+    def __getitem__(self, name: str) -> Matrix:
         return getattr(self, name)
 
 
