@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.linear_model import Ridge
 from sklearn.metrics import adjusted_rand_score, roc_auc_score
 
@@ -80,3 +80,37 @@ def test_no_model_of_the_truth_beats_the_oracle(truth):
     squares = np.column_stack([z, z**2, z[:, :4] ** 3])
     fitted = Ridge(1.0).fit(squares[train], y[train]).predict(squares[~train])
     assert ((y - oracle)[~train] ** 2).mean() < ((y[~train] - fitted) ** 2).mean()
+
+
+def test_five_percent_of_paired_cells_are_a_bridge():
+    # RNA components to ATAC components on the 30 paired cells, and from there to the peaks.
+    adata, _, truth = generate_mock_dataset("bridge", seed=0, return_truth=True)
+    rna, atac = (adata.obs[f"has_{m}"].to_numpy() for m in ("rna", "atac"))
+    fitted = PCA(6, random_state=0).fit(log_normalised(adata.X[rna]))
+    x = fitted.transform(log_normalised(truth.rna))
+    x /= x[:, 0].std()
+    open_peaks = adata.obsm["X_atac"]
+    q = TruncatedSVD(7, random_state=0).fit(open_peaks[atac]).transform(open_peaks)
+    q /= q[atac].std(axis=0)
+    across = Ridge(3).fit(x[rna & atac], q[rna & atac])
+    decode = Ridge(20).fit(q[atac], open_peaks[atac].toarray())
+    hidden = rna & ~atac
+    y, score = truth.atac[hidden].toarray(), decode.predict(across.predict(x[hidden]))
+    gain, best = (mean_auroc(y, s, 8) - 0.5 for s in (score, truth.expected("atac")[hidden]))
+    assert 0.7 < gain / best < 1
+
+
+@pytest.mark.parametrize(("link", "matched"), [(0.5, True), (0.0, False)])
+def test_unpaired_cells_can_be_matched_by_the_genes_of_the_peaks(link, matched):
+    adata, _, truth = generate_mock_dataset("unpaired", seed=0, gene_link=link, return_truth=True)
+    rna, atac = (adata.obs[f"has_{m}"].to_numpy() for m in ("rna", "atac"))
+    n = adata.n_vars
+    gene = np.eye(n, dtype=np.float32)[adata.uns["peak_gene"]]
+    activity = adata.obsm["X_atac"][atac] @ gene
+    profiles = []
+    for values, rows in ((log_normalised(adata.X[rna]), rna), (activity, atac)):
+        scaled = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-9)
+        profiles += [scaled[truth.cluster[rows] == k].mean(axis=0) for k in range(4)]
+    similarity = np.corrcoef(profiles)[:4, 4:]
+    of_its_own = np.diag(similarity).min()
+    assert of_its_own > 0.3 if matched else of_its_own < 0.15
