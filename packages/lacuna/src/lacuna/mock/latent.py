@@ -99,7 +99,8 @@ def draw_cells(settings: Settings) -> Cells:
 
 @dataclass(frozen=True)
 class Response:
-    """How the features of one modality respond: linear = z @ loadings + baseline + batch + depth.
+    """How the features of one modality respond: z @ loadings + baseline + batch shift + depth,
+    which is ``design(...) @ weights``.
 
     loadings (latent_dim, features), baseline (features,), shifts (batches, features), all float32.
     """
@@ -128,10 +129,6 @@ class Response:
         if self.shifts.any():
             found[np.arange(len(z)), d + 2 + batch] = 1
         return found
-
-    def linear(self, z: np.ndarray, depth: np.ndarray | float, batch: np.ndarray) -> np.ndarray:
-        """The linear predictor, (cells, features) float32, exact."""
-        return self.design(z, depth, batch) @ self.weights
 
 
 def draw_directions(settings: Settings, features: int, rng: np.random.Generator) -> np.ndarray:
