@@ -166,3 +166,20 @@ def test_an_input_may_carry_nothing_else(tmp_path, counts):
         check_h5ad(tmp_path / "a.h5ad", "reconstruction_input")
     for slot in ("raw", "obs.columns[0]", "obsp", "obsm", "layers", "uns_keys[0]", "uns"):
         assert f"\n  {slot}: " in str(caught.value)
+
+
+def test_arrays_and_links(tmp_path, counts):
+    path = tmp_path / "a.h5ad"
+    with H5adWriter(path, CELLS, GENES) as out:
+        out.csr("X", np.float32, compression=1).append(counts)
+        out.link("layers/counts", "X")
+        out.array("uns/adt_names", ["CD3", "CD4"])
+        out.array("uns/law/rna/loadings", np.arange(6.0).reshape(2, 3))
+        out.array("obsm/z", np.ones((500, 2)))
+    adata = anndata.read_h5ad(path)
+    assert (adata.layers["counts"] != counts).nnz == 0
+    assert list(adata.uns["adt_names"]) == ["CD3", "CD4"]
+    assert adata.uns["law"]["rna"]["loadings"].shape == (2, 3)
+    assert adata.obsm["z"].shape == (500, 2)
+    with h5py.File(path) as file:
+        assert file["X"] == file["layers/counts"]

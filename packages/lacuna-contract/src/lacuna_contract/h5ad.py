@@ -95,8 +95,15 @@ class _Stream:
     file do not depend on the sizes in which the caller delivers."""
 
     def __init__(self, group: h5py.Group, name: str, dtype: Any, compression: str | None):
+        # Shuffling the bytes makes sorted column numbers a third smaller and twice as fast to pack.
         self._data = group.create_dataset(
-            name, (0,), dtype, maxshape=(None,), chunks=(BLOCK,), compression=compression
+            name,
+            (0,),
+            dtype,
+            maxshape=(None,),
+            chunks=(BLOCK,),
+            compression=compression,
+            shuffle=compression is not None,
         )
         self._data.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
         self._pending: list[np.ndarray] = []
@@ -116,7 +123,8 @@ class _Stream:
             size = self._data.shape[0]
             self._data.resize((size + len(block),))
             self._data[size:] = block
-        self._pending, self._waiting = [values[count:]], self._waiting - count
+        # A copy: a view would keep all that was just written in memory.
+        self._pending, self._waiting = [values[count:].copy()], self._waiting - count
 
     def close(self) -> None:
         self._write(self._waiting)
@@ -237,6 +245,24 @@ class H5adWriter:
         shape = (self.shape[0], self.shape[1] if columns is None else columns)
         self._slots[name] = DenseSlot(self._file, name, shape, dtype)
         return self._slots[name]
+
+    def array(self, name: str, values: Sequence[Any] | np.ndarray) -> None:
+        """Write an array, or a list of strings, at a path such as ``uns/adt_names`` or ``obsm/z``.
+
+        It is written at once: for what is small. Folders on the way become dictionaries.
+        """
+        folder, _, leaf = name.rpartition("/")
+        parts = folder.split("/")
+        for depth in range(1, len(parts) + 1):
+            group = self._group("/".join(parts[:depth]), "dict", "0.1.0")
+        self._array(group, leaf, values)
+
+    def link(self, name: str, target: str) -> None:
+        """Let `name` (e.g. ``layers/counts``) be the same stored matrix as `target` (e.g. ``X``).
+
+        A hard link: readers see two matrices, the file holds one.
+        """
+        self._file[name] = self._file[target]
 
     def uns(self, values: Mapping[str, Any], name: str = "lacuna") -> None:
         """Write a dictionary of scalars, strings and further dictionaries to uns."""

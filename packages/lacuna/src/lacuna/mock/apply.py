@@ -1,0 +1,128 @@
+"""Scenarios put on data that are there: real paired cells, hidden like mock ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from lacuna.mock.assign import assign
+from lacuna.mock.check import check_dataset, keys_there, matrix_of
+from lacuna.mock.dataset import to_anndata
+from lacuna.mock.generate import hide
+from lacuna.mock.layout import Keys, keys_of, obs_columns
+from lacuna.mock.scenarios import MODALITIES, customise
+from lacuna_contract.errors import ContractError, suggest
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+OTHER_NAMES = {"prot": "adt", "protein": "adt", "gex": "rna", "peaks": "atac"}
+
+
+def _from_mudata(data: MuData) -> tuple[dict[str, Any], AnnData, dict[str, list[str]]]:
+    """Matrices by modality, the AnnData with the genes, and the names of all features."""
+    found, features = {}, {}
+    for word, part in data.mod.items():
+        name = OTHER_NAMES.get(word, word)
+        if name not in MODALITIES:
+            raise ContractError(suggest(word, [*MODALITIES, *OTHER_NAMES], "MuData modality"))
+        if part.n_obs != data.n_obs:
+            raise ContractError(
+                f"modality '{word}' has {part.n_obs} of {data.n_obs} cells; expected all of them, "
+                "as a scenario can only hide what is there"
+            )
+        rows = part.obs_names.get_indexer(data.obs_names)
+        found[name], features[name] = part[rows].X, list(part.var_names)
+    if "rna" not in found:
+        raise ContractError(f"the MuData has no RNA; there are: {', '.join(data.mod)}")
+    return found, data, features
+
+
+def _from_anndata(data: AnnData, keys: Keys | None) -> dict[str, Any]:
+    keys = keys or keys_there(data)
+    if "rna" not in keys:
+        raise ContractError(f"keys has no rna; there are: {', '.join(keys)}")
+    return {name: matrix_of(data, name, where) for name, where in keys.items()}
+
+
+def _sound(name: str, matrix: Any) -> Any:
+    """The matrix in the type that the layout asks for; what is no measurement is refused."""
+    if name == "adt":
+        found = matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
+        found = values = found.astype(np.float32)
+    else:
+        found = sparse.csr_matrix(matrix, dtype=np.float32)
+        found.sort_indices()
+        values = found.data
+    if not np.isfinite(values).all() or (values.size and values.min() < 0):
+        raise ContractError(f"{name} holds values that are negative or not finite; expected counts")
+    return found
+
+
+def apply_scenario(
+    data: AnnData | MuData,
+    scenario: str,
+    *,
+    seed: int,
+    keys: Keys | None = None,
+    shares: Mapping[str, float] | None = None,
+    keeps: Mapping[str, Mapping[str, float]] | None = None,
+    target: str | None = None,
+) -> tuple[AnnData, Keys]:
+    """Hide modalities of fully observed cells as a scenario does. `data` stays as it is: the truth.
+
+    data: AnnData with counts (cells, genes) in X, ATAC in obsm["X_atac"], ADT in obsm["X_adt"], or
+    elsewhere as `keys` says; or MuData with modalities rna, atac, adt of the same cells. It may
+    lack ATAC or ADT where the scenario can do without. Cells are dealt out at random.
+    shares, keeps, target: as in `generate_mock_dataset`.
+
+    Returns (adata, keys) like `generate_mock_dataset`, with nothing of `data` but the measurements
+    that are kept, the names, and batch and cluster where obs has them: no .raw, no layers or
+    embeddings from which the hidden could be computed. Raises `ContractError` where the data are
+    not fully observed, or a cell would keep nothing.
+    """
+    row = customise(scenario, shares, keeps, target)
+    n = data.n_obs
+    if n == 0:
+        raise ContractError("there are no cells; expected one or more")
+    if hasattr(data, "mod"):
+        found, frame, features = _from_mudata(data)
+        genes, proteins = features["rna"], features.get("adt")
+    else:
+        found, frame = _from_anndata(data, keys), data
+        genes = list(data.var_names)
+        proteins = list(map(str, data.uns["adt_names"])) if "adt_names" in data.uns else None
+    found = {name: _sound(name, found[name]) for name in MODALITIES if name in found}
+    for name in found:
+        flag = f"has_{name}"
+        if flag in frame.obs and not frame.obs[flag].astype(bool).all():
+            raise ContractError(
+                f"obs['{flag}'] is not true for all cells; expected fully observed data"
+            )
+    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed)))
+    assignment = assign(row, n, rng, available=tuple(found), shuffle=True)
+    clusters = frame.obs["cluster"].astype(str).to_numpy() if "cluster" in frame.obs else None
+    columns = obs_columns(assignment, clusters)
+    if "batch" in frame.obs:
+        columns["batch"] = frame.obs["batch"].astype(str).to_numpy()
+    hidden = {m: hide(x, assignment.has[:, MODALITIES.index(m)]) for m, x in found.items()}
+    uns: dict[str, object] = {}
+    if "adt" in found:
+        width = found["adt"].shape[1]
+        words = proteins or [f"adt_{i}" for i in range(width)]
+        uns["adt_names"] = np.array(words, dtype=object)
+    adata = to_anndata(
+        hidden["rna"],
+        hidden.get("atac"),
+        hidden.get("adt"),
+        columns,
+        map(str, data.obs_names),
+        map(str, genes),
+        uns,
+    )
+    check_dataset(adata)
+    return adata, keys_of(assignment)

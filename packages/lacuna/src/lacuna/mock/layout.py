@@ -1,0 +1,48 @@
+"""Names, places and columns that every form of a mock dataset shares."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lacuna.mock.assign import Assignment
+from lacuna.mock.scenarios import MODALITIES
+
+Keys = dict[str, dict[str, str]]
+
+SLOTS: Keys = {"rna": {"X": "X"}, "atac": {"obsm": "X_atac"}, "adt": {"obsm": "X_adt"}}
+UNITS = {"obs": "cell", "rna": "gene", "atac": "peak", "adt": "adt"}
+
+
+def names(kind: str, n: int) -> list[str]:
+    """Names of cells or features: gene_0, gene_1, ..."""
+    return [f"{UNITS[kind]}_{i}" for i in range(n)]
+
+
+def keys_of(assignment: Assignment) -> Keys:
+    """Where each modality lies that at least one cell keeps."""
+    return {name: dict(SLOTS[name]) for name in assignment.observed}
+
+
+def obs_columns(
+    assignment: Assignment, cluster: np.ndarray | Sequence[str] | None
+) -> dict[str, np.ndarray]:
+    """The columns of obs: strings, and booleans for has_*; `cluster` only where it is given."""
+
+    def labels(words: list[str], codes: np.ndarray) -> np.ndarray:
+        return np.array(words, dtype=object)[codes]
+
+    found = {
+        "batch": labels(assignment.batch_names, assignment.batch),
+        "dataset": labels(assignment.dataset_names, assignment.dataset),
+        "split": labels(["train", "test"], assignment.test.astype(int)),
+    }
+    if cluster is not None:
+        found["cluster"] = np.asarray(cluster, dtype=object)
+    for column, name in enumerate(MODALITIES):
+        found[f"has_{name}"] = assignment.has[:, column]
+    return found
+
+
+def cluster_labels(codes: np.ndarray) -> np.ndarray:
+    """Cluster numbers as the labels that obs has."""
+    return np.array([f"cluster_{i}" for i in range(codes.max() + 1)], dtype=object)[codes]

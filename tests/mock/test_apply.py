@@ -1,0 +1,150 @@
+"""Scenarios put on data that are there."""
+
+import anndata
+import mudata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from lacuna.mock import SCENARIOS, apply_scenario, check_dataset
+from lacuna.mock.check import nonzero_rows
+from lacuna_contract import ContractError
+
+N = 120
+
+
+@pytest.fixture
+def paired():
+    """Fully observed cells with everything that people leave in an AnnData."""
+    rng = np.random.default_rng(0)
+    counts = sparse.csr_matrix(rng.poisson(1.0, (N, 30)).astype(np.int64))
+    index = [f"AAAC{i}" for i in range(N)]
+    obs = pd.DataFrame(
+        {
+            "batch": ["x", "y"] * (N // 2),
+            "cluster": ["T"] * (N // 2) + ["B"] * (N // 2),
+            "n_counts": np.asarray(counts.sum(1)).ravel(),
+        },
+        index=index,
+    )
+    adata = anndata.AnnData(counts, obs=obs, var=pd.DataFrame(index=[f"G{i}" for i in range(30)]))
+    adata.obsm["X_atac"] = sparse.csr_matrix((rng.random((N, 50)) < 0.3).astype(np.float32))
+    adata.obsm["X_adt"] = rng.lognormal(2, 1, (N, 4)).astype(np.float32)
+    adata.obsm["X_pca"] = rng.normal(size=(N, 5))
+    adata.uns["adt_names"] = ["CD3", "CD4", "CD8", "CD19"]
+    adata.uns["neighbors"] = {"params": {}}
+    adata.layers["log"] = adata.X.astype(np.float32).log1p()
+    adata.raw = adata
+    return adata
+
+
+def has(adata):
+    return adata.obs[["has_rna", "has_atac", "has_adt"]].to_numpy()
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_hides_and_keeps_nothing_else(paired, name):
+    before = paired.copy()
+    adata, keys = apply_scenario(paired, name, seed=3)
+    check_dataset(adata)
+    pairs = [(adata.X, paired.X)] + [(adata.obsm[s], paired.obsm[s]) for s in ("X_atac", "X_adt")]
+    for column, (found, original) in enumerate(pairs):
+        mask = has(adata)[:, column]
+        assert abs(found[mask] - original[mask]).max() == 0 if mask.any() else True
+        np.testing.assert_array_equal(nonzero_rows(found), mask)
+    assert set(keys) == {m for m, kept in zip(("rna", "atac", "adt"), has(adata).T) if kept.any()}  # noqa: B905
+    assert adata.raw is None
+    assert sorted(adata.obsm) == ["X_adt", "X_atac"]
+    assert sorted(adata.layers) == ["counts"]
+    assert list(adata.uns) == ["adt_names"]
+    assert "n_counts" not in adata.obs
+    assert list(adata.obs["cluster"]) == list(paired.obs["cluster"])
+    assert list(adata.obs["batch"]) == list(paired.obs["batch"])
+    assert (paired.X != before.X).nnz == 0
+    assert sorted(paired.obsm) == sorted(before.obsm)
+
+
+def test_cells_are_dealt_out_at_random(paired):
+    # In order, the first half of the cells, all T, would be the RNA cohort.
+    adata, _ = apply_scenario(paired, "unpaired", seed=1)
+    kept = adata.obs.groupby("cluster", observed=True)["has_rna"].sum()
+    assert kept.sum() == N // 2
+    assert kept.min() > N // 8
+
+
+def test_a_seed(paired):
+    first, again, other = (apply_scenario(paired, "mosaic", seed=s)[0] for s in (1, 1, 2))
+    np.testing.assert_array_equal(has(first), has(again))
+    assert (has(first) != has(other)).any()
+
+
+def test_rna_and_adt_alone(paired):
+    del paired.obsm["X_atac"]
+    adata, keys = apply_scenario(paired, "mosaic", seed=0)
+    assert set(keys) == {"rna", "adt"}
+    assert not adata.obs["has_atac"].any()
+    assert "X_atac" not in adata.obsm
+    kinds = {tuple(row) for row in has(adata)}
+    assert len(kinds) == 3
+    adata, _ = apply_scenario(paired, "prediction", seed=0, target="adt")
+    assert has(adata)[:, 2].sum() == round(0.8 * N)
+    for name in ("unpaired", "bridge"):
+        with pytest.raises(ContractError, match="would keep no modality.*there is rna, adt"):
+            apply_scenario(paired, name, seed=0)
+
+
+def test_mudata_of_the_same_cells(paired):
+    rna = anndata.AnnData(paired.X.astype(np.float32), paired.obs[[]].copy(), paired.var.copy())
+    adt = anndata.AnnData(
+        paired.obsm["X_adt"], paired.obs[[]].copy(), pd.DataFrame(index=paired.uns["adt_names"])
+    )
+    order = np.random.default_rng(1).permutation(N)
+    data = mudata.MuData({"rna": rna, "prot": adt[order].copy()})
+    adata, keys = apply_scenario(data, "mosaic", seed=0)
+    assert set(keys) == {"rna", "adt"}
+    assert list(adata.uns["adt_names"]) == ["CD3", "CD4", "CD8", "CD19"]
+    kept = has(adata)[:, 2]
+    place = paired.obs_names.get_indexer(adata.obs_names)
+    np.testing.assert_array_equal(adata.obsm["X_adt"][kept], paired.obsm["X_adt"][place][kept])
+    few = mudata.MuData({"rna": rna, "adt": adt[:50].copy()})
+    with pytest.raises(ContractError, match="has 50 of 120 cells"):
+        apply_scenario(few, "mosaic", seed=0)
+    odd = mudata.MuData({"rna": rna, "methylation": adt.copy()})
+    with pytest.raises(ContractError, match="unknown MuData modality 'methylation'"):
+        apply_scenario(odd, "mosaic", seed=0)
+
+
+def test_what_is_not_fully_observed_is_refused(paired):
+    paired.obs["has_rna"] = np.arange(N) > 0
+    with pytest.raises(ContractError, match="has_rna.*not true for all cells"):
+        apply_scenario(paired, "mosaic", seed=0)
+    del paired.obs["has_rna"]
+    paired.obsm["X_adt"][7] = 0
+    with pytest.raises(ContractError, match="has_adt is true, but adt is all zero, in 1 cells"):
+        apply_scenario(paired, "paired", seed=0)
+
+
+def test_what_is_no_measurement_is_refused(paired):
+    paired.obsm["X_adt"][0, 0] = np.nan
+    with pytest.raises(ContractError, match="adt holds values that are negative or not finite"):
+        apply_scenario(paired, "mosaic", seed=0)
+    paired.obsm["X_adt"][0, 0] = 1
+    paired.X = paired.X.astype(np.float32) - sparse.csr_matrix(np.full((N, 30), 2.0))
+    with pytest.raises(ContractError, match="rna holds values that are negative"):
+        apply_scenario(paired, "mosaic", seed=0)
+
+
+def test_keys_that_are_not_there(paired):
+    keys = {"rna": {"X": "X"}, "adt": {"obsm": "X_prot"}}
+    with pytest.raises(ContractError, match="unknown name in obsm 'X_prot'"):
+        apply_scenario(paired, "paired", seed=0, keys=keys)
+    with pytest.raises(ContractError, match="unknown modality in keys 'protein'"):
+        apply_scenario(paired, "paired", seed=0, keys={"rna": {"X": "X"}, "protein": {"X": "X"}})
+    with pytest.raises(ContractError, match="expected X, or a name in layer or obsm"):
+        apply_scenario(paired, "paired", seed=0, keys={"rna": {"varm": "X"}})
+    with pytest.raises(ContractError, match="keys has no rna"):
+        apply_scenario(paired, "paired", seed=0, keys={"adt": {"obsm": "X_adt"}})
+    layer = {"rna": {"layer": "log"}, "adt": {"obsm": "X_adt"}}
+    adata, _ = apply_scenario(paired, "paired", seed=0, keys=layer)
+    assert abs(adata.X - paired.layers["log"]).max() == 0
