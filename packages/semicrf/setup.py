@@ -1,5 +1,7 @@
 """The compiled kernel; everything else about the package is in pyproject.toml."""
 
+from pathlib import Path
+
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
@@ -16,13 +18,7 @@ setup(
         Extension(
             "semicrf._kernel",
             ["src/semicrf/csrc/semicrf.cpp"],
-            depends=[
-                f"src/semicrf/csrc/{name}.h"
-                for name in (
-                    "kernel maxima pipeline posteriors problem sequence simd sums tables threads "
-                    "trace"
-                ).split()
-            ],
+            depends=sorted(str(path) for path in Path("src/semicrf/csrc").glob("*.h")),
             language="c++",
             extra_compile_args=[
                 "-O3",

@@ -149,8 +149,8 @@ class Sums {
     // Adds what far() found for block j to y of class c.
     void merge(int c, int64_t j) {
         const int64_t i = (j % (2 * G)) * classes + c;
+        if (far_top_[i] == NEG_INF) return;
         const double top = std::max(shift_[c], far_top_[i]);
-        if (top == NEG_INF) return;
         double f = std::exp(shift_[c] - top), g = std::exp(far_top_[i] - top);
         lost_[c] = f * lost_[c] + g * far_lost_[i];
         for (double* factor : {&f, &g})
