@@ -178,7 +178,7 @@ def marginals(p: Potentials) -> Marginals:
         durations=out["durations"],
         lengths=p.lengths,
         before=out["before"],
-        after=out["after"],
+        after=out["after"] - out["total"][:, None, None],
         duration_scores=p.durations.detach().double(),
     )
 

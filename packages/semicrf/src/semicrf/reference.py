@@ -106,7 +106,7 @@ def marginals(p: Potentials) -> Marginals:
         durations=gradients["durations"].to(dtype),
         lengths=p.lengths,
         before=keep.before,
-        after=_after(p),
+        after=_after(p) - total[:, None, None],
         duration_scores=p.durations[0].double(),
     )
 

@@ -31,7 +31,9 @@ class Marginals:
         durations: (B, K, C) expected number of segments of duration d = row + 1 and label c.
         lengths: (B,).
         before, after: (B, T, C) float64 log weights of everything left of a segment that begins
-            at t and right of one that has its last position at t, cumulative emissions included.
+            at t and, over Z, right of one that has its last position at t, its own emissions
+            included: before + duration score + after is the log posterior of a segment.
+            Undefined past a sequence's length.
         duration_scores: (K, C) float64.
     """
 
@@ -78,7 +80,6 @@ class Marginals:
             self.before[t.batch, t.start, t.label]
             + self.after[t.batch, t.end - 1, t.label]
             + self.duration_scores[t.end - t.start - 1, t.label]
-            - self.log_partition.double()[t.batch]
         )
         probability = log_probability.exp().to(self.log_partition.dtype)
         return list(probability.split([len(s) for s in segments]))
