@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from . import _kernels
 from ._inputs import Potentials, check_possible
 from ._segments import Segmentation
 from .results import Marginals
 
+_this = sys.modules[__name__]
 SAMPLE_BUFFER = 2**26  # bytes of segments drawn in one call
 
 
@@ -75,21 +77,21 @@ def _call(function: str, p: Potentials, *arguments, isa: int | None = None) -> N
         raise RuntimeError(f"semicrf_{function} could not start {torch.get_num_threads()} threads")
 
 
-def log_partition(p: Potentials, *, wide: bool = False, isa: int | None = None):
-    """log Z (B,) float64, and (B,) how many blocks needed log space.
+def log_partition(p: Potentials) -> Tensor:
+    """log Z, (B,) float64."""
+    return log_partition_and_redone(p)[0]
 
-    `wide` computes the bulk products of float32 scores in float64.
-    """
+
+def log_partition_and_redone(p: Potentials, *, isa: int | None = None) -> tuple[Tensor, Tensor]:
+    """log Z, (B,) float64, and how many blocks of each sequence needed log space, (B,)."""
     total = torch.empty(len(p.lengths), dtype=torch.float64)
     redone = torch.zeros(len(p.lengths), dtype=torch.int64)
-    _call("partition", p, int(wide), total, redone, isa=isa)
+    _call("partition", p, total, redone, isa=isa)
     check_possible(total)
     return total, redone
 
 
-def posteriors(
-    p: Potentials, *, wide: bool = False, logs: bool = False, isa: int | None = None
-) -> dict[str, Tensor]:
+def posteriors(p: Potentials, *, logs: bool = False, isa: int | None = None) -> dict[str, Tensor]:
     """Everything the forward and backward recurrences give, by name.
 
     `logs` adds `before` and `after` (B, T, C) float64.
@@ -107,104 +109,24 @@ def posteriors(
         "after": torch.full(area, -torch.inf, dtype=torch.float64) if logs else None,
         "redone": torch.zeros(batch, dtype=torch.int64),
     }
-    _call("marginals", p, int(wide), *out.values(), isa=isa)
+    _call("marginals", p, *out.values(), isa=isa)
     check_possible(out["total"])
     return out
 
 
-class _Partition(torch.autograd.Function):
-    """log Z whose gradient, the posteriors, is computed along with it."""
-
-    @staticmethod
-    def forward(ctx, lengths, *scores):
-        p = Potentials(*scores[:3], lengths, *scores[3:])
-        out = posteriors(p)
-        rows = torch.arange(len(lengths))
-        gradients = (
-            out["positions"],
-            out["transitions"],
-            out["durations"],
-            out["begins"][:, 0].clone(),
-            out["ends"][rows, lengths - 1],
-            out["begins"],
-            out["ends"],
-        )
-        needed = ctx.needs_input_grad[1:]
-        ctx.save_for_backward(*(g if n else None for g, n in zip(gradients, needed, strict=True)))
-        ctx.dtype = p.emissions.dtype
-        return out["total"].to(ctx.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, upstream):
-        per_position = (0, 5, 6)
-        result = []
-        for i, g in enumerate(ctx.saved_tensors):
-            if g is None:
-                result.append(None)
-            elif i in per_position:
-                result.append(g * upstream[:, None, None])
-            else:
-                result.append(_weighted_sum(upstream, g).to(ctx.dtype))
-        return None, *result
-
-
-def _weighted_sum(weights: Tensor, x: Tensor) -> Tensor:
-    """Sum over the batch in one order, whatever the number of threads."""
-    total = torch.zeros(x.shape[1:], dtype=torch.float64)
-    for weight, row in zip(weights.double(), x.double(), strict=True):
-        total += weight * row
-    return total
-
-
 def partition(p: Potentials) -> Tensor:
-    """log Z of each sequence, (B,)."""
-    if torch.is_grad_enabled() and any(x.requires_grad for x in p.scores().values()):
-        scores = (p.emissions, p.transitions, p.durations, p.start, p.end, p.begin, p.finish)
-        return _Partition.apply(p.lengths, *scores)
-    return log_partition(p)[0].to(p.emissions.dtype)
+    """log Z of each sequence, (B,) float64."""
+    return _kernels.partition(_this, p)
 
 
 def marginals(p: Potentials) -> Marginals:
     """Posteriors of the batch."""
-    out = posteriors(p, logs=True)
-    dtype = p.emissions.dtype
-    return Marginals(
-        log_partition=out["total"].to(dtype),
-        positions=out["positions"],
-        begins=out["begins"],
-        ends=out["ends"],
-        transitions=out["transitions"].to(dtype),
-        durations=out["durations"],
-        lengths=p.lengths,
-        before=out["before"],
-        after=out["after"] - out["total"][:, None, None],
-        duration_scores=p.durations.detach().double(),
-    )
+    return _kernels.marginals(_this, p)
 
 
 def entropy(p: Potentials) -> Tensor:
-    """log Z - E[score], (B,), in float64 throughout: the difference of two large numbers."""
-    dtype = p.emissions.dtype
-    p = p.map(lambda x: x.detach().double())
-    # Out of every segmentation's score, and so out of both numbers.
-    p = Potentials(**{**p.__dict__, "emissions": p.emissions - p.emissions.amax(2, keepdim=True)})
-    out = posteriors(p)
-    rows = torch.arange(len(p.lengths))
-    expected = {
-        "emissions": out["positions"],
-        "transitions": out["transitions"],
-        "durations": out["durations"],
-        "start": out["begins"][:, 0],
-        "end": out["ends"][rows, p.lengths - 1],
-        "begin": out["begins"],
-        "finish": out["ends"],
-    }
-    value = out["total"].clone()
-    for name, x in p.scores().items():
-        # -inf times 0 expected occurrences is 0.
-        value -= (expected[name] * x.clamp(min=torch.finfo(x.dtype).min)).flatten(1).sum(1)
-    return value.to(dtype)
+    """log Z - E[score], (B,)."""
+    return _kernels.entropy(_this, p)
 
 
 def viterbi(p: Potentials) -> tuple[list[Segmentation], Tensor]:

@@ -63,7 +63,7 @@ def partition(
         RuntimeError: the backend asked for cannot run; the message says why.
     """
     p = check(emissions, transitions, durations, lengths, start, end, begin, finish)
-    return backends.choose(backend, p).partition(p)
+    return backends.choose(backend, p).partition(p).to(emissions.dtype)
 
 
 @_eager
@@ -147,7 +147,7 @@ def marginals(
     """Posteriors of positions, boundaries, segments, transitions and durations.
 
     Exact, by forward and backward recurrences, never a softmax of a gradient. Arguments and errors
-    as in `partition`. On backend="reference" the result is differentiable.
+    as in `partition`. The result is differentiable on backend="reference" and detached elsewhere.
     """
     p = check(emissions, transitions, durations, lengths, start, end, begin, finish)
     return backends.choose(backend, p).marginals(p)
@@ -243,7 +243,9 @@ def entropy(
 ) -> Tensor:
     """(B,) Shannon entropy in nats of the distribution over segmentations: log Z - E[score].
 
-    Arguments and errors as in `partition`.
+    The value costs a forward and a backward recurrence in float64 on "cpu". Its gradient is a
+    second derivative of log Z and is always computed by the reference: exact, but at O(T K C) time
+    and memory in torch. Arguments and errors as in `partition`.
     """
     p = check(emissions, transitions, durations, lengths, start, end, begin, finish)
     return backends.choose(backend, p).entropy(p)

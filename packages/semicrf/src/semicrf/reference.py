@@ -87,10 +87,10 @@ def recur(p: Potentials, plus: Callable[[Tensor, int], Tensor] = logsumexp) -> R
 
 
 def partition(p: Potentials) -> Tensor:
-    """log Z of each sequence, (B,)."""
+    """log Z of each sequence, (B,) float64."""
     total = recur(p).total
     check_possible(total)
-    return total.to(p.emissions.dtype)
+    return total
 
 
 def marginals(p: Potentials) -> Marginals:

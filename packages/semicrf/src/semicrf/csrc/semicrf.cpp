@@ -70,20 +70,18 @@ extern "C" {
 // The best instruction set of this processor: 0 generic, 1 AVX2 with FMA.
 int semicrf_isa() { return has_avx2() ? 1 : 0; }
 
-// `wide` makes the bulk products of float32 scores float64; `redone` (B,) counts blocks that
-// needed log space. Arrays are as in the Python functions of the same names.
-int semicrf_partition(const Problem* p, int isa, int wide, double* total, int64_t* redone) {
+// `redone` (B,) counts blocks that needed log space. Arrays are as in the Python functions of the
+// same names.
+int semicrf_partition(const Problem* p, int isa, double* total, int64_t* redone) {
     return guarded([&] {
         if (p->is_double)
             DISPATCH(log_partition<double, double>(*p, total, redone));
-        else if (wide)
-            DISPATCH(log_partition<double, float>(*p, total, redone));
         else
             DISPATCH(log_partition<float, float>(*p, total, redone));
     });
 }
 
-int semicrf_marginals(const Problem* p, int isa, int wide, double* total, void* positions,
+int semicrf_marginals(const Problem* p, int isa, double* total, void* positions,
                       void* begins, void* ends, double* transitions, void* durations,
                       double* before, double* after, int64_t* redone) {
     return guarded([&] {
@@ -92,9 +90,6 @@ int semicrf_marginals(const Problem* p, int isa, int wide, double* total, void* 
         if (p->is_double)
             DISPATCH(posteriors<double, double>(*p, total, d(positions), d(begins), d(ends),
                                                 transitions, d(durations), before, after, redone));
-        else if (wide)
-            DISPATCH(posteriors<double, float>(*p, total, f(positions), f(begins), f(ends),
-                                               transitions, f(durations), before, after, redone));
         else
             DISPATCH(posteriors<float, float>(*p, total, f(positions), f(begins), f(ends),
                                               transitions, f(durations), before, after, redone));
