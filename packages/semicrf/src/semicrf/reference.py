@@ -158,25 +158,36 @@ def _log_partition_and_gradients(p: Potentials):
     return p, keep, keep.total, gradients
 
 
-def _after(p: Potentials) -> Tensor:
-    """`before` of the mirrored problem, brought back: after[:, e - 1] for a segment ending at e."""
+def mirrored(p: Potentials) -> tuple[Potentials, Tensor, Tensor]:
+    """The batch read from its ends, the (B, T, C) indices that flip it, and S at its lengths.
+
+    Flipping twice is the identity within the lengths; past them indices are 0, for no use.
+    """
     positions = torch.arange(p.emissions.shape[1], device=p.emissions.device)
-    flip = p.lengths[:, None] - 1 - positions  # past the end this is negative: clamped, unused
-    inside = flip >= 0
+    flip = p.lengths[:, None] - 1 - positions
+    inside = (flip >= 0)[:, :, None]
     flip = flip.clamp(min=0)[:, :, None].expand_as(p.emissions)
-    mirrored = Potentials(
+    whole = torch.where(inside, p.emissions.double(), 0.0).sum(1, keepdim=True)
+    other = Potentials(
         emissions=p.emissions.gather(1, flip),
         transitions=p.transitions.transpose(-1, -2),
         durations=p.durations,
         lengths=p.lengths,
         start=p.end,
         end=p.start,
-        begin=p.finish.gather(1, flip),
-        finish=p.begin.gather(1, flip),
+        begin=None if p.finish is None else p.finish.gather(1, flip),
+        finish=None if p.begin is None else p.begin.gather(1, flip),
     )
-    # In the mirrored problem cumulative emissions count from the right: S[L] - S[e].
-    whole = torch.where(inside[:, :, None], p.emissions.double(), 0.0).sum(1, keepdim=True)
-    return (recur(mirrored).before + whole).gather(1, flip)
+    return other, flip, whole
+
+
+def _after(p: Potentials) -> Tensor:
+    """`before` of the mirrored problem, brought back: after[:, e - 1] for a segment ending at e.
+
+    There cumulative emissions count from the right: S[L] - S[e].
+    """
+    other, flip, whole = mirrored(p)
+    return (recur(other).before + whole).gather(1, flip)
 
 
 def viterbi(p: Potentials) -> tuple[list[Segmentation], Tensor]:
