@@ -22,6 +22,7 @@ setup(
             language="c++",
             extra_compile_args=[
                 "-O3",
+                "-g0",
                 "-std=c++17",
                 "-fno-math-errno",
                 "-fvisibility-inlines-hidden",

@@ -30,7 +30,8 @@ else:
     _missing = None
 
 _this = sys.modules[__name__]
-TARGETS, SOURCES = 16, 32  # positions per block, sources per tile
+TARGETS = 16  # positions per block
+TILE = 128  # sources per tile times padded labels
 CHUNK = 2**22  # entries of (positions, from, to) held at once for expected transitions
 
 
@@ -85,7 +86,7 @@ def _recur(p: Potentials, *, both: bool = False, maximum: bool = False) -> list[
         MAXIMUM=maximum,
         SINGLE=p.emissions.dtype == torch.float32 and not maximum,
         TARGETS=TARGETS,
-        SOURCES=SOURCES,
+        SOURCES=max(4, TILE // triton.next_power_of_2(classes)),
         CLASSES=triton.next_power_of_2(classes),
     )
     results = []

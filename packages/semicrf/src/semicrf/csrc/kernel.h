@@ -190,3 +190,24 @@ void draw_segmentations(const Problem& p, const int64_t* seeds, int64_t draws, d
                    }
                });
 }
+
+// The multiply-adds of one forward recurrence (T K C of them, to whole blocks) with nothing else:
+// the yardstick of the benchmarks.
+template <class F>
+void multiply_adds(int64_t T, int64_t K, int64_t C, int threads, double* sums) {
+    const int64_t blocks = (T + N - 1) / N, deltas = (K + N - 1) / N;
+    Buffer<F> x(C * blocks * N), table(C * deltas * 2 * N);
+    std::fill(x.get(), x.get() + C * blocks * N, F(0.5));
+    std::fill(table.get(), table.get() + C * deltas * 2 * N, F(0.001));
+    std::atomic<int64_t> next{0};
+    on_threads(threads, [&](int rank) {
+        double sum = 0;
+        for (int64_t i = next.fetch_add(1); i < C * blocks; i = next.fetch_add(1)) {
+            alignas(32) F z[N] = {};
+            for (int64_t delta = 0; delta < deltas; ++delta)
+                toeplitz<SumOfProducts>(&x[i * N], &table[(i / blocks * deltas + delta) * 2 * N], z);
+            sum += z[N - 1];
+        }
+        sums[rank] = sum;
+    });
+}

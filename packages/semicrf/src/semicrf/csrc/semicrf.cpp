@@ -116,4 +116,15 @@ int semicrf_sample(const Problem* p, int isa, const int64_t* seeds, int64_t draw
             DISPATCH(draw_segmentations<float>(*p, seeds, draws, total, segments, counts));
     });
 }
+
+// For benchmarks: T K C multiply-adds without a recurrence; sums has an entry per thread.
+int semicrf_multiply_adds(int isa, int is_double, int64_t T, int64_t K, int64_t C, int threads,
+                          double* sums) {
+    return guarded([&] {
+        if (is_double)
+            DISPATCH(multiply_adds<double>(T, K, C, threads, sums));
+        else
+            DISPATCH(multiply_adds<float>(T, K, C, threads, sums));
+    });
+}
 }
