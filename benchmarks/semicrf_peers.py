@@ -17,10 +17,9 @@ import statistics
 import time
 from collections.abc import Callable
 
+import semicrf
 import torch
 from torch import Tensor
-
-import semicrf
 
 Problem = dict[str, Tensor]
 

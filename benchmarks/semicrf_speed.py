@@ -14,11 +14,10 @@ import subprocess
 import sys
 import textwrap
 
+import semicrf
 import semicrf_peers as peers
 import torch
 from semicrf_peers import Problem, forward_backward, seconds
-
-import semicrf
 
 
 def row(name: str, own: float, other: float, goal: str, note: str = "") -> None:
