@@ -1,0 +1,151 @@
+"""One place where every public function's arguments are checked and brought into one form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Potentials:
+    """The scores of one batch, checked: shapes agree, one dtype, one device, nothing NaN.
+
+    `start`, `end` (C,) and `begin`, `finish` (B, T, C) are None where the caller gave none,
+    so that no memory is spent on zeros. `lengths` is always there, (B,) int64.
+    """
+
+    emissions: Tensor
+    transitions: Tensor
+    durations: Tensor
+    lengths: Tensor
+    start: Tensor | None = None
+    end: Tensor | None = None
+    begin: Tensor | None = None
+    finish: Tensor | None = None
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """(B, T, C, K)."""
+        return *self.emissions.shape, self.durations.shape[0]
+
+    def scores(self) -> dict[str, Tensor]:
+        """The score tensors that were given, by name: everything but the lengths."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: x for name, x in named.items() if name != "lengths" and x is not None}
+
+    def map(self, function) -> Potentials:
+        """The same potentials with `function` applied to each score tensor."""
+        return replace(self, **{name: function(x) for name, x in self.scores().items()})
+
+
+def check(
+    emissions: Tensor,
+    transitions: Tensor,
+    durations: Tensor,
+    lengths: Tensor | None = None,
+    start: Tensor | None = None,
+    end: Tensor | None = None,
+    begin: Tensor | None = None,
+    finish: Tensor | None = None,
+) -> Potentials:
+    """Potentials from a caller's arguments, or ValueError / TypeError that names the culprit."""
+    given = {
+        "emissions": emissions,
+        "transitions": transitions,
+        "durations": durations,
+        "start": start,
+        "end": end,
+        "begin": begin,
+        "finish": finish,
+    }
+    given = {name: x for name, x in given.items() if x is not None}
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, not {type(x).__name__}")
+    _check_shapes(given)
+    for name, x in given.items():
+        if x.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{name} is {x.dtype}; scores must be torch.float32 or torch.float64")
+        if x.dtype != emissions.dtype:
+            raise TypeError(f"{name} is {x.dtype} but emissions are {emissions.dtype}")
+        if x.device != emissions.device:
+            raise ValueError(f"{name} is on {x.device} but emissions are on {emissions.device}")
+    for name, x in given.items():
+        _check_values(name, x.detach())
+    lengths = _check_lengths(lengths, emissions)
+    return Potentials(emissions, transitions, durations, lengths, start, end, begin, finish)
+
+
+def _check_shapes(given: dict[str, Tensor]) -> None:
+    emissions, durations = given["emissions"], given["durations"]
+    if emissions.dim() != 3 or 0 in emissions.shape:
+        raise ValueError(
+            f"emissions have shape {tuple(emissions.shape)} but must be (B, T, C), none of them 0"
+        )
+    classes = emissions.shape[2]
+    if durations.dim() != 2 or durations.shape[0] == 0 or durations.shape[1] != classes:
+        raise ValueError(
+            f"durations have shape {tuple(durations.shape)} but must be (K, C) = "
+            f"(at least 1, {classes}), row d - 1 for duration d"
+        )
+    expected = {
+        "transitions": (classes, classes),
+        "start": (classes,),
+        "end": (classes,),
+        "begin": tuple(emissions.shape),
+        "finish": tuple(emissions.shape),
+    }
+    for name, shape in expected.items():
+        if name in given and tuple(given[name].shape) != shape:
+            raise ValueError(
+                f"{name} has shape {tuple(given[name].shape)} but must be {shape} "
+                f"for emissions of shape {tuple(emissions.shape)}"
+            )
+
+
+def _check_values(name: str, x: Tensor) -> None:
+    """Finite emissions; everything else may also be -inf, which forbids."""
+    # One pass decides the usual case: a sum is finite only where every summand is (an overflow
+    # of huge finite scores merely leads to the slower look).
+    if torch.isfinite(x.sum()):
+        return
+    if torch.isnan(x).any():
+        raise ValueError(f"{name} of shape {tuple(x.shape)} contains NaN, first at {_first(x)}")
+    if (x == torch.inf).any():
+        raise ValueError(f"{name} of shape {tuple(x.shape)} contains +inf")
+    if name == "emissions" and not torch.isfinite(x).all():
+        raise ValueError(
+            f"emissions of shape {tuple(x.shape)} contain -inf; forbid labels with -inf in "
+            "transitions, durations, start, end, begin or finish, or use a large negative number"
+        )
+
+
+def _first(x: Tensor) -> tuple[int, ...]:
+    return tuple(torch.isnan(x).nonzero()[0].tolist())
+
+
+def _check_lengths(lengths: Tensor | None, emissions: Tensor) -> Tensor:
+    batch, longest, _ = emissions.shape
+    if lengths is None:
+        return torch.full((batch,), longest, dtype=torch.int64, device=emissions.device)
+    lengths = torch.as_tensor(lengths, device=emissions.device)
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise TypeError(f"lengths are {lengths.dtype}; they must be integers")
+    if tuple(lengths.shape) != (batch,):
+        raise ValueError(f"lengths have shape {tuple(lengths.shape)} but must be (B,) = ({batch},)")
+    lengths = lengths.to(torch.int64)
+    if lengths.min() < 1 or lengths.max() > longest:
+        raise ValueError(f"lengths must lie in 1..T = 1..{longest}, got {lengths.tolist()}")
+    return lengths
+
+
+def check_possible(log_partition: Tensor) -> None:
+    """ValueError where no segmentation of a sequence has a score above -inf."""
+    impossible = torch.isneginf(log_partition.detach()).nonzero().flatten().tolist()
+    if impossible:
+        raise ValueError(
+            f"every segmentation of sequence(s) {impossible} of the batch is forbidden: "
+            "-inf in transitions, durations, start, end, begin or finish leaves none possible"
+        )

@@ -1,0 +1,49 @@
+// What crosses the C interface, and the plain helpers that do not depend on an instruction set.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <new>
+
+constexpr double NEG_INF = -std::numeric_limits<double>::infinity();
+
+// Pointers to contiguous arrays of float (is_double = 0) or double; optional ones may be null.
+// Mirrored field by field in cpu.py.
+struct Problem {
+    const void* emissions;    // (B, T, C)
+    const void* transitions;  // (C, C) as [from, to]
+    const void* durations;    // (K, C)
+    const int64_t* lengths;   // (B,)
+    const void* start;        // (C,)
+    const void* end;          // (C,)
+    const void* begin;        // (B, T, C)
+    const void* finish;       // (B, T, C)
+    int64_t B, T, C, K;
+    int32_t is_double;
+    int32_t threads;
+};
+
+// Uninitialised, 64-byte aligned memory.
+template <class T>
+class Buffer {
+  public:
+    Buffer() = default;
+    explicit Buffer(int64_t size) {
+        if (size <= 0) return;
+        const size_t bytes = (static_cast<size_t>(size) * sizeof(T) + 63) / 64 * 64;
+        data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+        if (!data_) throw std::bad_alloc();
+    }
+    Buffer(Buffer&& other) noexcept : data_(other.data_) { other.data_ = nullptr; }
+    Buffer& operator=(Buffer&& other) noexcept {
+        std::swap(data_, other.data_);
+        return *this;
+    }
+    ~Buffer() { std::free(data_); }
+    T* get() const { return data_; }
+    T& operator[](int64_t i) const { return data_[i]; }
+    explicit operator bool() const { return data_ != nullptr; }
+
+  private:
+    T* data_ = nullptr;
+};

@@ -1,0 +1,123 @@
+"""Duration scores (K, C) from learned parameters: one nn.Module for every parametrisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Each entry: initial values of its raw parameters for a mean duration m, as a function of the
+# (C,) tensor m, and unnormalised log weights (K, C) from (K, 1) durations d and raw (C,) values.
+# softplus keeps a parameter positive, sigmoid in (0, 1).
+
+
+def _inverse_softplus(x: Tensor) -> Tensor:
+    return x + torch.log(-torch.expm1(-x))
+
+
+def _geometric(d: Tensor, logit: Tensor) -> Tensor:
+    """Success probability p = sigmoid(logit): p (1 - p)^(d - 1)."""
+    return F.logsigmoid(logit) + (d - 1) * F.logsigmoid(-logit)
+
+
+def _poisson(d: Tensor, raw: Tensor) -> Tensor:
+    """Rate r = softplus(raw) of d - 1: exp(-r) r^(d - 1) / (d - 1)!."""
+    rate = F.softplus(raw)
+    return (d - 1) * rate.log() - rate - torch.lgamma(d)
+
+
+def _negative_binomial(d: Tensor, raw: Tensor, logit: Tensor) -> Tensor:
+    """d - 1 failures before r = softplus(raw) successes of probability sigmoid(logit)."""
+    r = F.softplus(raw)
+    ways = torch.lgamma(d - 1 + r) - torch.lgamma(r) - torch.lgamma(d)
+    return ways + r * F.logsigmoid(logit) + (d - 1) * F.logsigmoid(-logit)
+
+
+def _lognormal(d: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
+    """Density at d of exp of a normal with this mean and deviation softplus(raw)."""
+    deviation = F.softplus(raw)
+    x = d.log()
+    return -0.5 * ((x - mean) / deviation) ** 2 - deviation.log() - x - 0.5 * math.log(2 * math.pi)
+
+
+_PARAMETRIC: dict[str, tuple[Callable, Callable, tuple[str, ...]]] = {
+    "geometric": (_geometric, lambda m: (-(m - 1).clamp(min=1e-3).log(),), ("logit",)),
+    "poisson": (_poisson, lambda m: (_inverse_softplus((m - 1).clamp(min=1e-3)),), ("rate",)),
+    "negative_binomial": (
+        _negative_binomial,
+        # Two successes: a mode away from 1. The mean of d - 1 is r (1 - p) / p.
+        lambda m: (_inverse_softplus(torch.full_like(m, 2.0)), (2 / (m - 1).clamp(min=1e-3)).log()),
+        ("successes", "logit"),
+    ),
+    "lognormal": (
+        _lognormal,
+        lambda m: (m.log(), _inverse_softplus(torch.ones_like(m))),
+        ("mean", "deviation"),
+    ),
+}
+
+NAMES = ("learned", "uniform", *_PARAMETRIC)
+
+
+class Durations(nn.Module):
+    """Log probabilities of durations 1..K for each of C labels, from learned parameters.
+
+    Args:
+        kind: "learned": a free score for each duration and label, K x C parameters, uniform to
+            begin with and not renormalised; "uniform": no parameters; "geometric", "poisson" and
+            "negative_binomial": of d - 1; "lognormal": the density at d. The parametric ones have
+            one or two parameters per label and are cut off at K and normalised over 1..K.
+        num_labels: C.
+        max_duration: K.
+        mean: initial mean duration of the parametric kinds before the cut, a number or one per
+            label; a quarter of K where None.
+
+    Called without arguments it returns (K, C), row d - 1 for duration d.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        num_labels: int,
+        max_duration: int,
+        mean: float | list[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if kind not in NAMES:
+            raise ValueError(f"durations={kind!r}; there are: {', '.join(NAMES)}")
+        if max_duration < 1 or num_labels < 1:
+            raise ValueError(f"max_duration={max_duration}, num_labels={num_labels}: at least 1")
+        self.kind, self.num_labels, self.max_duration = kind, num_labels, max_duration
+        uniform = torch.full((max_duration, num_labels), -math.log(max_duration))
+        if kind == "learned":
+            self.scores = nn.Parameter(uniform)
+        elif kind == "uniform":
+            self.register_buffer("scores", uniform, persistent=False)
+        else:
+            mean = max(1.0, max_duration / 4) if mean is None else mean
+            means = torch.as_tensor(mean, dtype=torch.get_default_dtype()).expand(num_labels)
+            if not (means >= 1).all():
+                raise ValueError(f"mean={mean}: durations are at least 1")
+            _, initial, names = _PARAMETRIC[kind]
+            for name, value in zip(names, initial(means), strict=True):
+                setattr(self, name, nn.Parameter(value.clone()))
+
+    def forward(self) -> Tensor:
+        if self.kind in ("learned", "uniform"):
+            return self.scores
+        function, _, names = _PARAMETRIC[self.kind]
+        parameters = [getattr(self, name) for name in names]
+        d = torch.arange(1, self.max_duration + 1, device=parameters[0].device)
+        d = d[:, None].to(parameters[0].dtype)
+        return F.log_softmax(function(d, *parameters), 0)
+
+    def expected(self) -> Tensor:
+        """(C,) mean duration of each label under these scores, without any emissions."""
+        d = torch.arange(1, self.max_duration + 1, device=self().device)
+        return (F.softmax(self(), 0) * d[:, None]).sum(0)
+
+    def extra_repr(self) -> str:
+        return f"{self.kind!r}, num_labels={self.num_labels}, max_duration={self.max_duration}"

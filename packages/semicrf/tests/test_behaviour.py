@@ -1,0 +1,202 @@
+"""As a part of a program: determinism, graphs, threads, processes, torch.compile, memory."""
+
+import math
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from problems import make, with_gradients
+
+import semicrf
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_same_bits_for_any_number_of_threads(batch, threads):
+    problem = make(1, batch=batch, length=1500, classes=3, longest=900, dtype=torch.float32)
+    results = []
+    for count in (1, 2, 3, 5, 8):
+        threads(count)
+        value, gradients = with_gradients(semicrf.partition, problem)
+        m = semicrf.marginals(**problem)
+        best = semicrf.viterbi(**problem)
+        draws = semicrf.sample(**problem, count=3, generator=torch.Generator().manual_seed(0))
+        tensors = [value, *gradients.values(), m.positions, m.durations, m.before, best.score]
+        results.append((tensors, best.segments, draws))
+    for tensors, segments, draws in results[1:]:
+        assert all(map(torch.equal, tensors, results[0][0]))
+        assert segments == results[0][1]
+        assert draws == results[0][2]
+
+
+def test_a_graph_can_be_used_twice():
+    problem = make(2, batch=2, length=30, longest=9)
+    emissions = problem.pop("emissions").requires_grad_()
+    value = semicrf.partition(emissions, **problem).sum()
+    (once,) = torch.autograd.grad(value, emissions, retain_graph=True)
+    (twice,) = torch.autograd.grad(value, emissions)
+    assert torch.equal(once, twice)
+
+
+def test_second_derivatives():
+    """The kernels' gradient is differentiable too, by way of the reference."""
+    problem = make(2, batch=2, length=8, longest=3)
+    seconds = []
+    for backend in ("cpu", "reference"):
+        scores = {k: x.clone().requires_grad_() for k, x in problem.items() if k != "lengths"}
+        value = semicrf.partition(**scores, lengths=problem["lengths"], backend=backend)
+        gradients = torch.autograd.grad(value.sum(), list(scores.values()), create_graph=True)
+        norm = sum(g.square().sum() for g in gradients)
+        seconds.append(torch.autograd.grad(norm, list(scores.values())))
+    for a, b in zip(*seconds, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_gradients_of_entropy_match_the_reference():
+    problem = make(3, batch=2, length=12, longest=5)
+    _, actual = with_gradients(semicrf.entropy, problem)
+    _, expected = with_gradients(lambda **p: semicrf.entropy(**p, backend="reference"), problem)
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
+
+
+def test_no_grad_and_partly_differentiable_scores():
+    problem = make(4, length=20, longest=7)
+    problem["durations"].requires_grad_()
+    with torch.no_grad():
+        assert not semicrf.partition(**problem).requires_grad
+    semicrf.partition(**problem).sum().backward()
+    assert problem["durations"].grad.abs().sum() > 0
+    assert problem["emissions"].grad is None
+
+
+def test_strides_do_not_matter():
+    problem = make(5, batch=2, length=20, classes=3, longest=7)
+    strided = {
+        name: x.mT.contiguous().mT if x is not None and x.dim() > 1 else x
+        for name, x in problem.items()
+    }
+    assert not strided["emissions"].is_contiguous()
+    value, gradients = with_gradients(semicrf.partition, problem)
+    other, others = with_gradients(semicrf.partition, strided)
+    assert torch.equal(value, other)
+    assert all(torch.equal(gradients[name], others[name]) for name in gradients)
+
+
+def test_calls_from_many_threads():
+    """What DataParallel does on its replicas: one call per thread, at the same time."""
+    problems = [make(seed, batch=2, length=200, longest=90) for seed in range(8)]
+    alone = [with_gradients(semicrf.partition, p) for p in problems]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda p: with_gradients(semicrf.partition, p), problems))
+    for (value, gradients), (other, others) in zip(alone, together, strict=True):
+        assert torch.equal(value, other)
+        assert all(torch.equal(gradients[name], others[name]) for name in gradients)
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=200
+    )
+
+
+def test_forked_workers():
+    """A DataLoader's workers fork after the parent has used the kernel's threads."""
+    done = run("""
+        import torch, semicrf
+        from torch.utils.data import DataLoader, Dataset
+        torch.set_num_threads(2)
+        scores = torch.zeros(2, 2), torch.zeros(300, 2)
+        def log_z(seed):
+            e = torch.randn(1, 3000, 2, generator=torch.Generator().manual_seed(seed))
+            return semicrf.partition(e, *scores)
+        class Sequences(Dataset):
+            def __len__(self): return 4
+            def __getitem__(self, i):
+                torch.set_num_threads(2)
+                return log_z(i)
+        here = torch.stack([log_z(i) for i in range(4)])
+        there = torch.cat(list(DataLoader(Sequences(), num_workers=2)))
+        assert torch.equal(here, there)
+        print("same")
+    """)
+    assert done.stdout == "same\n", done.stderr
+
+
+def test_torch_compile():
+    """A compiled model around the loss: a graph break at the call, the same value and gradient."""
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = torch.nn.Linear(4, 3)
+            self.crf = semicrf.SemiCRF(3, 5)
+
+        def forward(self, x, segments):
+            return self.crf(self.encoder(x).tanh(), segments)
+
+    torch.manual_seed(0)
+    model, x = Model(), torch.randn(1, 6, 4)
+    segments = [[(0, 4, 1), (4, 6, 0)]]
+    model(x, segments).backward()
+    eager = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    compiled = torch.compile(model, backend="aot_eager")
+    compiled(x, segments).backward()
+    for a, b in zip(eager, [p.grad for p in model.parameters()], strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="peak memory as Linux has it"
+)
+def test_long_sequence_and_memory():
+    """T = 1,000,000 at K = 1,000 in one call; nothing of size T times K is kept."""
+    done = run("""
+        import torch, semicrf
+        def peak():
+            status = open("/proc/self/status").read()
+            return int(status.split("VmHWM:")[1].split()[0]) / 1024
+        def loss(length, longest):
+            e = torch.randn(1, length, 2, generator=torch.Generator().manual_seed(0))
+            e.requires_grad_()
+            value = semicrf.partition(e, torch.zeros(2, 2), torch.zeros(longest, 2))
+            value.backward()
+            assert value.isfinite() and abs(e.grad.sum() - length) < 1e-4 * length
+        loss(10, 2)
+        open("/proc/self/clear_refs", "w").write("5")  # the peak starts again from here
+        before = peak()
+        loss(20_000, 10_000)
+        assert 0 < peak() - before < 200, peak() - before
+        loss(1_000_000, 1_000)
+        print("done")
+    """)
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_documented_examples():
+    import doctest
+
+    from semicrf import _segments
+
+    assert doctest.testmod(_segments).failed == 0
+    assert doctest.testmod(_segments).attempted > 0
+
+
+def test_infinite_durations_beyond_the_sequence():
+    """K > T: rows of durations that no segment can have get no gradient and do no harm."""
+    problem = make(6, length=5, longest=40)
+    value, gradients = with_gradients(semicrf.partition, problem)
+    problem["durations"] = problem["durations"][:5]
+    assert torch.equal(value, semicrf.partition(**problem))
+    assert gradients["durations"][5:].abs().max() == 0
+    assert math.isfinite(value.item())
