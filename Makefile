@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-all benchmark lint format lock docs clean
+.PHONY: help run test test-semicrf test-all benchmark lint format lock docs clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,10 +11,13 @@ help: ## This list
 run: ## Set up what is missing and run the default benchmark; make run ARGS="--models core,my_model"
 	@bin/run $(ARGS)
 
-test: lint ## What CI runs; make test ARGS="tests/setup -x"
+test: lint test-semicrf ## What CI runs; make test ARGS="tests/setup -x"
 	$(PYTHON) -m pytest $(ARGS)
 
-test-all: lint ## Every model folder in Docker, and a one-node Slurm, too
+test-semicrf: .venv-semicrf/current ## The tests of the library packages/semicrf alone
+	cd packages/semicrf && ../../.venv-semicrf/bin/python -m pytest -q
+
+test-all: lint test-semicrf ## Every model folder in Docker, and a one-node Slurm, too
 	$(PYTHON) -m pytest --all $(ARGS)
 
 benchmark: ## The default benchmark with every model there is
@@ -42,5 +45,10 @@ clean: ## Remove work/ and caches, outdated environments and images; data/ and r
 	bin/build-images --prune || true
 
 .venv/current: requirements-dev.lock pyproject.toml
-	bin/build-envs --dev
+	bin/build-envs --dev lacuna
+	@touch $@
+
+.venv-semicrf/current: packages/semicrf/requirements-dev.lock packages/semicrf/pyproject.toml \
+		$(wildcard packages/semicrf/src/semicrf/csrc/*)
+	bin/build-envs --dev semicrf
 	@touch $@

@@ -8,13 +8,13 @@ Why the kernel is C++: see "Why C++" in packages/semicrf/README.md.
 import time
 
 t_import = time.perf_counter()
-import numba
+import numba  # noqa: E402 (timed)
 
 t_import = time.perf_counter() - t_import
 
-import numpy as np
-import semicrf_peers as peers
-import torch
+import numpy as np  # noqa: E402
+import semicrf_peers as peers  # noqa: E402
+import torch  # noqa: E402
 
 N = 64
 

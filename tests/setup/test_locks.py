@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted(ROOT.glob("containers/*/*/requirements.lock")) + [
     ROOT / "containers/base/requirements.lock",
     ROOT / "requirements-dev.lock",
+    ROOT / "packages/semicrf/requirements-dev.lock",
 ]
 
 

@@ -17,6 +17,11 @@ from lacuna.setup.registry import Recipe, models, parser, select, sources, stage
 PYTHON = "3.11"
 AT_ONCE = 3
 DAY = 86_400
+# The developers' environments of a clone, each with the package that it holds as it stands there.
+DEVELOPERS = {
+    "lacuna": (ROOT / ".venv", ROOT),
+    "semicrf": (ROOT / ".venv-semicrf", ROOT / "packages/semicrf"),
+}
 
 # Proves that it can be imported, and leaves byte code: uv makes none, and where Python is told to
 # write none, each task would compile NumPy again. Commands for people are in no stage.
@@ -133,18 +138,17 @@ def prune(current: Sequence[Recipe]) -> list[str]:
     return removed
 
 
-def build_dev() -> None:
-    """Make ``.venv`` in the clone: the developers' tools, and Lacuna as it is in the clone."""
+def build_dev(name: str) -> None:
+    """Make a developers' environment in the clone: locked tools, and a package as it is."""
+    env, source = DEVELOPERS[name]
     told = tools.uv_environment()
-    env = ROOT / ".venv"
     uv = tools.uv()
-    what = "the environment of the developers' tools"
+    what = f"the environment {env.name} of the developers' tools"
     python = env / "bin/python"
     tools.call([uv, "venv", "--clear", "--quiet", "--python", PYTHON, env], what, told)
-    lock = ROOT / "requirements-dev.lock"
     into = [uv, "pip", "install", "--python", python, "--no-deps"]
-    tools.call([*into, "--require-hashes", "-r", lock], what, told)
-    tools.call([*into, "--no-build-isolation", "--editable", ROOT], what, told)
+    tools.call([*into, "--require-hashes", "-r", source / "requirements-dev.lock"], what, told)
+    tools.call([*into, "--no-build-isolation", "--editable", source], what, told)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,11 +160,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="instead, remove every environment that no folder of this clone asks for now "
         "(other clones with the same cache make theirs again)",
     )  # fmt: skip
-    cli.add_argument("--dev", action="store_true", help="instead, make .venv for developers")
+    cli.add_argument(
+        "--dev", choices=DEVELOPERS,
+        help="instead, make .venv (lacuna) or .venv-semicrf (semicrf) for developers",
+    )  # fmt: skip
     asked = cli.parse_args(argv)
     try:
         if asked.dev:
-            build_dev()
+            build_dev(asked.dev)
             return 0
         found = models(asked.models_dir)
         if asked.prune:

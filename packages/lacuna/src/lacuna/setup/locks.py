@@ -27,6 +27,7 @@ PLATFORM = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2
 NAME = re.compile(r"[A-Za-z0-9._-]*")  # of a requirement such as scanpy==1.11.5
 BASE = ROOT / "containers/base"
 STACKS = ROOT / "containers/stacks"
+SEMICRF = ROOT / "packages/semicrf"
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,11 @@ def every_lock(extra: Sequence[str | Path] = ()) -> list[Lock]:
         *(of_stack(name) for name in stack_names()),
         *(of_folder(r.folder, r.stack, r.packages) for r in recipes if r.stack),
         Lock(ROOT / "requirements-dev.lock", dependencies(ROOT, "dev")),
+        Lock(
+            SEMICRF / "requirements-dev.lock",
+            dependencies(SEMICRF, "dev"),
+            (STACKS / "torch/requirements.lock",),
+        ),
     ]
 
 
