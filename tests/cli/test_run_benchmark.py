@@ -114,6 +114,7 @@ def test_the_report_says_where_its_numbers_come_from(options):
     said = document["pipeline"]
     assert (said["engine"], said["command"]) == ("venv", "run-benchmark")
     assert said["parameters"]["metrics"] == "mse"
+    assert said["parameters"]["skip_models"] is False
     assert said["parameters"]["of models"] == {"factor": 0.5}
     digest = said["models"]["good"]["digest"]
     assert said["models"]["good"]["env"] == f"good-{digest}"

@@ -29,10 +29,10 @@ from lacuna_contract.h5ad import H5adWriter
 
 CANARY = "-".join(["canary", "of", "the", "truth"]).upper()
 
-# What Nextflow does by itself: links to the files of other tasks, whose folders it mounts, and a
-# container as Docker starts it.
+# What Nextflow does by itself: links to the files of other tasks, whose folders it mounts. And what
+# Docker does by itself: root with a writable system, as in every image that names no other user.
 PLAIN = """
-docker.runOptions = ''
+docker.runOptions = '-u 0:0'
 process {
     withName: 'RUN_MODEL.*' {
         stageInMode = 'symlink'

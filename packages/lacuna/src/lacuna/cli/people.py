@@ -176,12 +176,12 @@ def _pipeline(
     """What the report says of where its numbers come from (schema `pipeline`)."""
     names = dict.fromkeys(run["model"] for run in made["runs"])
     options = {name: value for name, value in vars(args).items() if name not in ("salt", "extra")}
+    options = json.loads(json.dumps(options, default=str, sort_keys=True))
     return {
         "lacuna": lacuna.__version__,
         "command": "run-benchmark",
         "engine": "venv",
-        "parameters": {k: v if v is None else str(v) for k, v in sorted(options.items())}
-        | {"of models": model_parameters(args.extra)},
+        "parameters": options | {"of models": model_parameters(args.extra)},
         "models": {
             name: {"env": recipes[name].env.name, "digest": recipes[name].digest} for name in names
         },
