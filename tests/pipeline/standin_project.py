@@ -40,7 +40,7 @@ class Project:
             (self.folder / log).write_text("")
         return subprocess.run(
             self.command(*arguments, profile=profile),
-            cwd=self.folder, env=env, text=True, capture_output=True, timeout=300, check=False,
+            cwd=self.folder, env=env, text=True, capture_output=True, timeout=600, check=False,
         )  # fmt: skip
 
     def executed(self, log: str) -> dict[str, int]:

@@ -151,7 +151,7 @@ def test_killed_half_way_and_resumed(fresh: Project) -> None:
     killed = subprocess.Popen(
         fresh.command(*seeds), cwd=fresh.folder, env=env, stdout=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     log = fresh.folder / "log"
     while not (log.exists() and log.read_text().count("evaluate") >= 1):
         assert time.monotonic() < deadline
