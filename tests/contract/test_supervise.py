@@ -67,12 +67,12 @@ def test_memory_beyond_the_limit_is_retried_and_then_recorded(run):
     hog = (
         "import time\nx = bytearray(400_000_000)\nx[::4096] = b'1' * len(x[::4096])\ntime.sleep(20)"
     )
-    limits = {"attempt": 1, "max_attempts": 2, "memory_bytes": 200_000_000}
+    limits = {"attempt": 1, "max_attempts": 2, "memory_bytes": 2**28}
     code, status = run(hog, limits=limits)
     assert (code, status) == (supervise.OUT_OF_MEMORY, None)
     code, status = run(hog, limits=limits | {"attempt": 2})
     assert (code, status["status"], status["attempts"]) == (0, "out_of_memory", 2)
-    assert "0.20 GB" in status["reason"]
+    assert "0.25 GB" in status["reason"]
 
 
 @pytest.mark.parametrize(
