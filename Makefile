@@ -12,13 +12,13 @@ run: ## Set up what is missing and run the default benchmark; make run ARGS="--m
 	@bin/run $(ARGS)
 
 test: lint test-semicrf ## What CI runs; make test ARGS="tests/setup -x"
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-semicrf: .venv-semicrf/current ## The tests of the library packages/semicrf alone
 	cd packages/semicrf && ../../.venv-semicrf/bin/python -m pytest -q
 
 test-all: lint test-semicrf ## Every model folder in Docker, and a one-node Slurm, too
-	$(PYTHON) -m pytest --all $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile --all $(ARGS)
 
 benchmark: ## The default benchmark with every model there is
 	@bin/run --models all $(ARGS)
