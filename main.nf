@@ -34,7 +34,7 @@ workflow {
     conditions = plan.flatMap { rows -> rows.conditions }.map { row -> tuple(row.dataset, row) }
         .combine(IMPORT.out.raw, by: 0)
         .map { _dataset, condition, raw -> tuple(condition, raw) }
-    PREPARE(conditions, params.salt ?: 'none', stages.prepare)
+    PREPARE(conditions, params.salt == null ? 'none' : params.salt, stages.prepare)
 
     // each emission is [run, input, truth], e.g. [[id: 'svd/pbmc/mask_15_seed_42', model: 'svd', ...], input.h5ad, truth.h5ad]
     runs = plan.flatMap { rows -> rows.runs }.filter { run -> !run.not_applicable }.map { run -> tuple(run.key, run) }

@@ -10,6 +10,7 @@ class Provenance {
             nextflow: workflow.nextflow.version.toString(),
             profile: workflow.profile,
             engine: params.engine,
+            executor: nextflow.Global.session.config.navigate('process.executor') ?: 'local',
             parameters: Parameters.given(params),
             stages: found.stages,
             models: found.models.collectEntries { model -> [model.name, [image: model.image, digest: model.digest]] },

@@ -1,10 +1,13 @@
+import json
 import re
 import time
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
-from synthetic import Bench, lively
+from synthetic import FACTS, Bench, lively
+
+from lacuna.report import stage
 
 VOID = {"wbr", "meta", "link", "br", "hr", "img", "input"}
 
@@ -92,6 +95,25 @@ def test_words_at_the_top_say_who_leads_and_whether_it_separates(report):
     assert "svd leads, at 0.4" in html
     assert "svd separates from knn_smoothing" in html
     assert "Not ranked for missing scores: scvi" in html
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "warned"),
+    [
+        ({"engine": "venv"}, "venv"),
+        ({"engine": "docker", "executor": "k8s"}, "docker on k8s"),
+        ({"engine": "docker", "executor": "local"}, None),
+        ({"engine": "apptainer", "executor": "slurm"}, None),
+    ],
+)
+def test_a_run_without_isolation_says_so(tmp_path, monkeypatch, pipeline, warned):
+    monkeypatch.setattr(stage, "describe", lambda task, names: {n: FACTS[n] for n in names})
+    plan, records = lively().write(tmp_path)
+    (tmp_path / "pipeline.json").write_text(json.dumps(pipeline))
+    stage.build(plan, records, tmp_path / "pipeline.json", tmp_path / "out")
+    html = page(tmp_path / "out")
+    assert ("models were not isolated" in html) == (warned is not None)
+    assert warned is None or f"not isolated ({warned})" in html
 
 
 def test_with_one_seed_nothing_is_said_of_intervals(report):

@@ -15,7 +15,7 @@ from .intervals import Interval
 from .leaderboard import Board
 from .numerals import align, count, seconds, size, spell_score
 from .records import Run
-from .words import compared, findings, outcome
+from .words import compared, exposure, findings, outcome
 
 COLUMNS = (
     "id", "task", "dataset", "condition", "seed", "model", "variant", "name", "control", "tier",
@@ -101,7 +101,7 @@ def provenance(
     created: str, plan: dict, runs: Sequence[Run], pipeline: dict
 ) -> tuple[dict, list[str]]:
     """provenance.json: what the pipeline said and what the report can see, and remarks on it."""
-    inputs, remarks = [], []
+    inputs, remarks = [], [remark for remark in [exposure(pipeline)] if remark]
     by_key: dict[str, set[str]] = {}
     keys = {row["id"]: row["key"] for row in plan["runs"]}
     for run in runs:

@@ -37,7 +37,7 @@ def page(
     ]
     if remarks:
         items = "".join(f"<li>{e(remark)}</li>" for remark in remarks)
-        body.append(f"<div class=remarks><p>Remarks on the records</p><ul>{items}</ul></div>")
+        body.append(f"<div class=remarks><p>Remarks</p><ul>{items}</ul></div>")
     for board in boards:
         own = [run for run in runs if run.task == board.task]
         body.append(_task(board, own, facts[board.task], arguments.get(board.task, {}),

@@ -47,6 +47,22 @@ def outcome(runs: Sequence[Run]) -> str:
     return "; ".join(parts) + "."
 
 
+#: Engines that keep a model from everything but its input, and places where they cannot: there all
+#: tasks share one volume or bucket.
+SEALING = ("docker", "podman", "apptainer")
+SHARING = ("k8s", "awsbatch", "google-batch")
+
+
+def exposure(pipeline: dict) -> str | None:
+    """A sentence when nothing kept models from the truth; None when something did, or when the
+    pipeline did not say what ran it."""
+    engine, executor = pipeline.get("engine"), pipeline.get("executor", "local")
+    if engine is None or (engine in SEALING and executor not in SHARING):
+        return None
+    where = f"{engine} on {executor}" if engine in SEALING else engine
+    return f"models were not isolated ({where}): nothing kept one from reading the truth"
+
+
 def findings(board: Board) -> list[str]:
     """What the leaderboard says, the most important sentence first."""
     if not board.models:
