@@ -17,7 +17,7 @@ def run(tmp_path, monkeypatch):
     (tmp_path / "input.h5ad").write_bytes(b"input")
     (tmp_path / "params.json").write_text("{}")
 
-    def supervised(code, timeout=20, limits=None):
+    def supervised(code, timeout=200, limits=None):
         if limits:
             (tmp_path / ".limits.json").write_text(json.dumps(limits))
         (tmp_path / "model.py").write_text(code)
