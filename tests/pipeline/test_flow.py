@@ -1,6 +1,7 @@
 """Every expected run leaves a record, no failure stops others, -resume does only what is new."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -82,7 +83,8 @@ def test_a_models_folder_does_not_say_what_it_is_given(project: Project, mixed: 
         seen += 1
         assert not any(p.is_symlink() for p in folder.iterdir())
         for path in (p for p in folder.iterdir() if p.name not in ("status.json", ".exitcode")):
-            text = path.read_text()
+            # A task's folder is named by a hash, which may spell a dataset's name.
+            text = re.sub(r"/work/[0-9a-f]{2}/[0-9a-f]{30}", "", path.read_text())
             for word in ("mask_", "seed_", "d1/", "truth.h5ad", "sesame"):
                 assert word not in text, f"{path} says {word}"
     assert seen >= 8
