@@ -200,7 +200,6 @@ def test_an_error_of_the_model_is_not_swallowed(masked):
 
 
 def test_a_gpu_that_is_not_there_is_an_error(masked, capsys, monkeypatch):
-    import sys
     import types
 
     fake = types.SimpleNamespace(cuda=types.SimpleNamespace(is_available=lambda: False))
