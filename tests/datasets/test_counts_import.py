@@ -228,12 +228,15 @@ def test_csc_windows_hold_a_bounded_number_of_entries(tmp_path, dense):
     assert (sparse.vstack([part for _, part in parts]).toarray() == dense).all()
 
 
-@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix])
-@pytest.mark.parametrize("index", [-3, 25, 120, 10**6])
+@pytest.mark.parametrize(
+    ("form", "index"),
+    [
+        *((sparse.csr_matrix, index) for index in (-3, 25, 120, 10**6)),
+        *((sparse.csc_matrix, index) for index in (-3, 120, 10**6)),
+    ],
+)
 def test_an_index_outside_the_matrix_is_refused(tmp_path, dense, form, index):
     """scipy would count it to another gene, or to another cell."""
-    if form is sparse.csc_matrix and index == 25:
-        pytest.skip("there are 120 cells")
     adata_of(form(dense)).write_h5ad(tmp_path / "in.h5ad")
     with h5py.File(tmp_path / "in.h5ad", "a") as file:
         file["X/indices"][10] = index
