@@ -182,11 +182,41 @@ def test_a_model_may_decline(masked):
     assert not (masked[0] / "prediction.h5ad").exists()
 
 
-@pytest.mark.parametrize(("count", "code"), [(0, ""), (2, "a")])
-def test_a_main_without_exactly_one_model(masked, capsys, count, code):
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_main_without_exactly_one_model_of_the_task(masked, capsys, count):
     one = '@model("reconstruction")\ndef {}(counts, hidden): ...\n'
-    assert execute(masked[0], "".join(one.format(n) for n in "ab") if code else "") == 1
-    assert f"has {count} functions with @model" in capsys.readouterr().err
+    other = '@model("other_task")\ndef other(data): ...\n'
+    assert execute(masked[0], "".join(one.format(n) for n in "ab"[:count]) + other) == 1
+    said = capsys.readouterr().err
+    assert f'has {count} functions with @model("reconstruction")' in said
+    assert "it has @model for: other_task" in said
+
+
+def test_a_main_with_models_of_several_tasks(masked):
+    code = """
+    @model("other_task")
+    def other(data): ...
+
+    @model("reconstruction")
+    def predict(counts, hidden):
+        return np.zeros(hidden.nnz)
+    """
+    assert execute(masked[0], code) == 0
+
+
+@pytest.mark.parametrize(
+    ("uns", "said"),
+    [
+        ({"kind": "hidden"}, "does not say its task"),
+        ({"task": "reconstuction"}, "Did you mean"),
+    ],
+)
+def test_an_input_of_no_task_that_there_is(masked, capsys, uns, said):
+    with H5adWriter(masked[0] / "input.h5ad", ["c"], ["g"]) as out:
+        out.csr("X", np.float32).append(sparse.csr_matrix((1, 1), dtype=np.float32))
+        out.uns(uns)
+    assert execute(masked[0], '@model("reconstruction")\ndef predict(counts, hidden): ...\n') == 1
+    assert said in capsys.readouterr().err
 
 
 def test_an_error_of_the_model_is_not_swallowed(masked):

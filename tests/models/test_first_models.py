@@ -29,7 +29,7 @@ def in_pieces(whole: Chunk, size: int) -> list[Chunk]:
 
 
 def streamed(name: str, chunks: list[Chunk]) -> np.ndarray:
-    instance = load(CONTROLS / name / "main.py")()
+    instance = load(CONTROLS / name / "main.py", "reconstruction")()
     instance.fit(chunks)
     return np.concatenate([instance.predict(chunk) for chunk in chunks])
 
@@ -44,7 +44,7 @@ def test_gene_mean_divides_by_what_is_visible(data):
 def test_depth_scaled_mean_is_the_maximum_of_its_likelihood(data):
     """At the maximum, expected and visible counts have the same sums by cell and by gene."""
     counts, hidden, whole = data
-    instance = load(CONTROLS / "depth_scaled_mean/main.py")(passes=30)
+    instance = load(CONTROLS / "depth_scaled_mean/main.py", "reconstruction")(passes=30)
     instance.fit([whole])
     fitted = np.where(hidden, 0, np.outer(instance.depth(whole), instance.rate))
     visible = np.where(hidden, 0, counts)
@@ -54,7 +54,8 @@ def test_depth_scaled_mean_is_the_maximum_of_its_likelihood(data):
 
 def test_three_passes_are_enough(data):
     *_, whole = data
-    few, many = (load(CONTROLS / "depth_scaled_mean/main.py")(passes=n) for n in (3, 30))
+    depth = CONTROLS / "depth_scaled_mean/main.py"
+    few, many = (load(depth, "reconstruction")(passes=n) for n in (3, 30))
     for instance in (few, many):
         instance.fit([whole])
     np.testing.assert_allclose(few.predict(whole), many.predict(whole), rtol=0.01)
@@ -70,7 +71,7 @@ def test_controls_do_not_depend_on_the_size_of_chunks(name, data):
 @pytest.mark.parametrize("name", ["knn_smoothing", "svd"])
 def test_models_are_far_ahead_of_the_floor_and_not_biased(name, data):
     counts, hidden, whole = data
-    found = load(MODELS / name / "main.py")(whole.counts, whole.hidden)
+    found = load(MODELS / name / "main.py", "reconstruction")(whole.counts, whole.hidden)
     found = found[0] if isinstance(found, tuple) else found
     true = counts[hidden]
     assert 0.9 < found.mean() / true.mean() < 1.1

@@ -66,6 +66,8 @@ def model(task: str, *, value_space: str = "counts") -> Callable[[Callable[..., 
 
     A parameter named seed, genes, symbols, cells, device, threads or kind is filled by the harness;
     `truth` too, for a ceiling. Every other one comes from the variant in model.json.
+
+    A main.py may declare a model for each of several tasks.
     """
     if value_space not in SPACES:
         raise ContractError(suggest(value_space, SPACES, "value space"))

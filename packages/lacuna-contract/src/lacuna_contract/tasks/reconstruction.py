@@ -1,0 +1,118 @@
+"""Reconstruction: visible counts and the hidden entries go in, values of the hidden entries out."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from scipy import sparse
+
+from lacuna_contract.authoring import Chunk, Model
+from lacuna_contract.descriptor import HIDDEN
+from lacuna_contract.errors import ContractError
+from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names, read_uns
+
+FILLED = ("genes", "symbols", "cells", "kind")
+
+
+def given(file: h5py.File) -> dict[str, Any]:
+    """Names of cells and genes, the genes' symbols, and how values were hidden."""
+    genes = read_names(file, "var")
+    return {
+        "genes": genes,
+        "symbols": read_column(file, "var", "symbol") if "var/symbol" in file else genes,
+        "cells": read_names(file, "obs"),
+        "kind": read_uns(file).get("kind"),
+    }
+
+
+def split(rows: sparse.csr_matrix, first: int) -> Chunk:
+    """Stored rows of an input into visible counts and hidden entries."""
+    flags = rows.data == HIDDEN
+    # Row boundaries of each part: how many of its entries come before each row's end.
+    before = np.concatenate([[0], np.cumsum(flags)])[rows.indptr]
+    hidden = sparse.csr_matrix(
+        (np.ones(before[-1], dtype=bool), rows.indices[flags], before), shape=rows.shape
+    )
+    counts = sparse.csr_matrix(
+        (rows.data[~flags], rows.indices[~flags], rows.indptr - before), shape=rows.shape
+    )
+    return Chunk(counts, hidden, range(first, first + rows.shape[0]))
+
+
+class Chunks:
+    """The input in pieces. Can be iterated again and again; holds one piece at a time."""
+
+    def __init__(self, path: str | Path, rows: int | None = None):
+        self._path, self._rows = path, rows
+
+    def __iter__(self) -> Iterator[Chunk]:
+        with open_h5ad(self._path) as file:
+            for first, rows in Matrix(file["X"]).chunks(self._rows):
+                yield split(rows, first)
+
+
+class Output:
+    """Predictions as they come: arrays go to a dense X, vectors to a CSR of the hidden entries."""
+
+    def __init__(self, writer: H5adWriter, value_space: str):
+        self._writer, self._space, self._slot = writer, value_space, None
+        self._dense = False
+
+    def append(self, values: Any, hidden: sparse.csr_matrix) -> None:
+        """Check and write the prediction of some cells."""
+        values = np.asarray(values)
+        dense, cells = values.ndim == 2, hidden.shape
+        expected = cells if dense else (hidden.nnz,)
+        if values.shape != expected:
+            raise ContractError(
+                f"the model returned shape {values.shape}; expected {cells} (cells, genes), or "
+                f"({hidden.nnz},), the hidden entries in CSR order"
+            )
+        bad = int(np.count_nonzero(~np.isfinite(values)))
+        if bad:
+            raise ContractError(f"the model returned {bad} NaN or infinite values of {values.size}")
+        if self._slot is None:
+            make = self._writer.dense if dense else self._writer.csr
+            self._slot, self._dense = make("X", np.float32), dense
+            self._writer.uns({"entries": "all" if dense else "hidden", "value_space": self._space})
+        if dense != self._dense:
+            raise ContractError("the model returned arrays for some cells and vectors for others")
+        self._slot.append(
+            values
+            if dense
+            else sparse.csr_matrix((values, hidden.indices, hidden.indptr), shape=cells)
+        )
+
+
+def run(
+    declared: Model,
+    keywords: Mapping[str, Any],
+    input: Path,
+    output: Path,
+    mark: Callable[[str], None],
+) -> dict[str, Any]:
+    """Run a function on the whole input, or a class on chunks of it."""
+    with open_h5ad(input) as file:
+        cells, genes = read_names(file, "obs"), read_names(file, "var")
+    with H5adWriter(output, cells, genes) as writer:
+        written = Output(writer, declared.value_space)
+        if inspect.isclass(declared.implementation):
+            instance = declared(**keywords)
+            mark("read")
+            instance.fit(Chunks(input))
+            mark("fit")
+            for chunk in Chunks(input):
+                written.append(instance.predict(chunk), chunk.hidden)
+            mark("predict")
+            return dict(getattr(instance, "details", {}))
+        with open_h5ad(input) as file:
+            whole = split(Matrix(file["X"]).rows(0, len(cells)), 0)
+        mark("read")
+        values = declared(whole.counts, whole.hidden, **keywords)
+        values, details = values if isinstance(values, tuple) else (values, {})
+        mark("predict")
+        written.append(values, whole.hidden)
+        return details
