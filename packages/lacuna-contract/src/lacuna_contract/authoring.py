@@ -67,7 +67,14 @@ def model(task: str, *, value_space: str = "counts") -> Callable[[Callable[..., 
     A parameter named seed, genes, symbols, cells, device, threads or kind is filled by the harness;
     `truth` too, for a ceiling. Every other one comes from the variant in model.json.
 
-    A main.py may declare a model for each of several tasks.
+    A main.py may declare a model for each of several tasks. The task "multimodal" has one form::
+
+        @model("multimodal")
+        def predict(data, *, latent=16, seed=0): ...
+
+    `data` is a `lacuna_contract.tasks.multimodal.Mosaic`. The function returns an embedding (cells,
+    dimensions), and by modality what `data.asked` asks for, (asked cells, asked features): expected
+    counts of RNA, probabilities of open peaks, log1p of ADT intensities; and details, if any.
     """
     if value_space not in SPACES:
         raise ContractError(suggest(value_space, SPACES, "value space"))
