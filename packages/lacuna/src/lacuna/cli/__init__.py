@@ -31,6 +31,13 @@ def run_benchmark(arguments: Sequence[str] | None = None) -> int:
     return _local("run-benchmark", arguments)
 
 
+def synthetic_benchmark(arguments: Sequence[str] | None = None) -> int:
+    """``synthetic-benchmark generate | ...``"""
+    from lacuna.cli.synthetic import run
+
+    return run(sys.argv[1:] if arguments is None else arguments)
+
+
 def _local(command: str, arguments: Sequence[str] | None) -> int:
     from lacuna.cli.people import run
 

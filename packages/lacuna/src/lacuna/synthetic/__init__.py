@@ -1,0 +1,1 @@
+"""The subcommands of ``synthetic-benchmark``: a module each, see `lacuna.cli.synthetic`."""
