@@ -41,9 +41,11 @@ workflow {
         .combine(PREPARE.out.pair, by: 0)
         .map { _key, run, input, truth -> tuple(run, input, truth) }
 
-    // each emission is [task, software, input, truth]: only a ceiling gets the truth, for others it is []
-    work = runs.map { run, input, truth -> tuple(Plan.task(run), Software.of(run), input, run.control == 'ceiling' ? truth : []) }
-        .branch { task, _software, _input, _truth ->
+    // each emission is [task, software, input, checkpoint, truth]: only a ceiling gets the truth, for others it is []
+    work = runs.map { run, input, truth ->
+            tuple(Plan.task(run), Software.of(run), input, Plan.checkpoint(run), run.control == 'ceiling' ? truth : [])
+        }
+        .branch { task, _software, _input, _checkpoint, _truth ->
             gpu: params.gpu && task.resources.gpu != 'never'
             cpu: true
         }

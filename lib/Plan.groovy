@@ -30,7 +30,13 @@ class Plan {
      * What decides whether a run is current. Its index is none of it: a new model changes the indices of others.
      */
     static Map task(Map run) {
-        run.subMap(['id', 'params', 'entry', 'resources', 'prediction', 'retry'].findAll { key -> run.containsKey(key) })
+        run.subMap(['id', 'params', 'entry', 'resources', 'prediction', 'retry'].findAll { key -> run.containsKey(key) }) +
+            (run.checkpoint ? [checkpoint: run.checkpoint.files] : [:])
+    }
+
+    /** The files of a run's checkpoint, none for most. */
+    static List<Path> checkpoint(Map run) {
+        (run.checkpoint?.files ?: [:]).keySet().sort().collect { name -> nextflow.Nextflow.file("${run.checkpoint.folder}/${name}") }
     }
 
     /** Who a run is, as its record says. */

@@ -17,6 +17,7 @@ class Software {
         if (engine == 'venv' || executor == 'local' && engine in ['docker', 'podman']) { command += ['--engine', engine] }
         if (params.registry) { command += ['--registry', params.registry.toString()] }
         if (params.models_dir) { command += ['--models-dir', params.models_dir.toString()] }
+        if (params.checkpoints) { command += ['--checkpoints', params.checkpoints.toString()] }
         def out = new StringBuffer()
         def err = new StringBuffer()
         def process = command.execute()

@@ -12,13 +12,14 @@ process RUN_MODEL {
     publishDir path: { "${params.outdir}/${run.id}" }, mode: 'copy', overwrite: true, saveAs: { name -> name == 'prediction.h5ad' ? run.prediction : null }
 
     input:
-    tuple val(run), val(software), path(input, stageAs: 'input.h5ad'), path(truth, stageAs: 'truth.h5ad') // truth: [] but for a ceiling
+    tuple val(run), val(software), path(input, stageAs: 'input.h5ad'),
+        path(checkpoint, stageAs: 'checkpoint/*'), path(truth, stageAs: 'truth.h5ad') // [] for none; truth: only for a ceiling
 
     output:
     tuple val(run.id), path('{status.json,metadata.json,prediction.h5ad}'), emit: files
 
     script:
-    def answers = truth ? '--truth truth.h5ad' : ''
+    def more = (checkpoint ? '--checkpoint checkpoint ' : '') + (truth ? '--truth truth.h5ad' : '')
     """
     cat > params.json <<'END_OF_JSON'
     ${Json.text(run.params)}
@@ -26,7 +27,7 @@ process RUN_MODEL {
     cat > entry.json <<'END_OF_JSON'
     ${Json.text(run.entry)}
     END_OF_JSON
-    lacuna-supervise --entry "\$(cat entry.json)" --input input.h5ad --params params.json ${answers} \\
+    lacuna-supervise --entry "\$(cat entry.json)" --input input.h5ad --params params.json ${more} \\
         --timeout ${Duration.of(run.resources.time).toSeconds()}
     """
 }

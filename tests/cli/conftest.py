@@ -21,6 +21,14 @@ def predict(counts, hidden, *, factor=1.0, seed=0):
     mean = np.asarray(counts.sum(axis=0)).ravel() / counts.shape[0]
     return np.tile(factor * mean, (counts.shape[0], 1))
 """,
+    "trained": """
+import numpy as np
+from lacuna_contract import model
+
+@model("reconstruction")
+def predict(counts, hidden, *, checkpoint):
+    return np.full(counts.shape, float((checkpoint / "weights").read_text()))
+""",
     "crashes": "raise RuntimeError('the checkpoint is missing')",
     "not_a_number": """
 import numpy as np
@@ -66,6 +74,8 @@ def room(tmp_path_factory):
         manifest |= {"licence": "MIT", "reference": {"citation": "nobody"}}
         if name == "good":
             manifest["variants"] = {"default": {}, "half": {"factor": 0.5}}
+        if name == "trained":
+            manifest["checkpoint"] = {"files": ["weights"], "published": "in the zoo"}
         if name == "hangs":
             manifest["resources"] = {"time": "1 s"}
         if name in ("crashes", "writes_nothing", "hangs", "renames"):

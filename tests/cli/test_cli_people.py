@@ -177,6 +177,21 @@ def test_what_follows_two_dashes_goes_to_the_models(here, room):
     assert "Did you mean 'factor'?" in status["reason"]
 
 
+def test_a_checkpoint_from_a_folder_of_checkpoints(here, room, capsys):
+    run("prepare-data", ["--dataset", "pbmc"])
+    words = ["--models-dir", str(room), "--models", "trained"]
+    place = Path("results/trained/pbmc/mask_15_seed_42")
+    assert run("run-models", words) == 0
+    assert "needs weights (published: in the zoo)" in capsys.readouterr().out
+    assert read(place / "status.json")["status"] == "not_applicable"
+
+    (here / "zoo/trained").mkdir(parents=True)
+    (here / "zoo/trained/weights").write_text("3")
+    assert run("run-models", [*words, "--checkpoints", "zoo"]) == 0
+    assert list(read(place / "metadata.json")["checkpoint"]) == ["weights"]
+    assert (place / "reconstruction.h5ad").is_file()
+
+
 def test_parameters_of_models():
     words = ["--rank", "5", "--fast", "--learning-rate=0.1", "--name", "a b"]
     assert model_parameters(words) == {

@@ -1,3 +1,4 @@
+import hashlib
 import importlib.metadata
 import json
 import sys
@@ -10,6 +11,7 @@ from scipy import sparse
 from lacuna_contract import harness
 from lacuna_contract.descriptor import HIDDEN, check_h5ad
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad
+from lacuna_contract.schema import validate
 
 SHAPE = (30, 12)
 
@@ -27,7 +29,7 @@ def masked(tmp_path):
     return tmp_path, np.where(mask, 0, counts), mask
 
 
-def execute(folder, code, params=None):
+def execute(folder, code, params=None, more=()):
     (folder / "main.py").write_text(
         "import numpy as np\nfrom lacuna_contract import NotApplicable, model\n"
         + textwrap.dedent(code)
@@ -36,7 +38,7 @@ def execute(folder, code, params=None):
     files = {"input": "input.h5ad", "output": "prediction.h5ad"}
     files |= {"metadata": "metadata.json", "params": "params.json"}
     words = [w for k, f in files.items() for w in (f"--{k}", str(folder / f))]
-    return harness.main([str(folder / "main.py"), *words])
+    return harness.main([str(folder / "main.py"), *words, *more])
 
 
 def prediction(folder):
@@ -168,6 +170,25 @@ def test_only_a_ceiling_has_the_truth(masked, capsys):
     code = '@model("reconstruction")\ndef predict(counts, hidden, *, truth): ...\n'
     assert execute(masked[0], code) == 1
     assert "only a ceiling is given" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_handed_over_and_its_hash_kept(masked):
+    folder, *_ = masked
+    code = """
+    @model("reconstruction")
+    def predict(counts, hidden, *, checkpoint):
+        factor = 1 if checkpoint is None else float((checkpoint / "weights").read_text())
+        return np.full(counts.shape, factor)
+    """
+    assert execute(folder, code) == 0
+    assert "checkpoint" not in json.loads((folder / "metadata.json").read_text())
+    (folder / "trained").mkdir()
+    (folder / "trained/weights").write_text("3")
+    assert execute(folder, code, more=["--checkpoint", str(folder / "trained")]) == 0
+    assert np.array_equal(prediction(folder)[1], np.full(SHAPE, 3))
+    metadata = json.loads((folder / "metadata.json").read_text())
+    validate(metadata, "metadata")
+    assert metadata["checkpoint"] == {"weights": hashlib.sha256(b"3").hexdigest()}
 
 
 def test_a_model_may_decline(masked):

@@ -193,3 +193,30 @@ def test_links_that_a_model_leaves_are_removed(fresh: Project, tmp_path: Path) -
     assert precious.read_text() == "precious"
     assert fresh.results()["link/d1/mask_15_seed_42"]["status"] == "invalid_output"
     assert not list((fresh.folder / "results").rglob("answer.h5ad"))
+
+
+def test_a_checkpoint_reaches_its_model_and_another_one_makes_its_run_stale(
+    fresh: Project, tmp_path: Path
+) -> None:
+    fresh.model("good")
+    fresh.model("trained", checkpoint={}, variants={"default": {"do": "checkpoint"}})
+    folder = tmp_path / "checkpoints" / "trained"
+    folder.mkdir(parents=True)
+    (folder / "args.json").write_text("shape ")
+    (folder / "best.pt").write_text("weights 1")
+    answer = fresh.folder / "results" / "trained" / "d1" / "mask_15_seed_42" / "answer.h5ad"
+    given = ["--checkpoints", str(folder.parent)]
+
+    done = fresh.run(*given, log="first")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert answer.read_text() == "shape weights 1"
+    seen = [path for path in fresh.folder.glob("work/*/*") if (path / "checkpoint").exists()]
+    assert len(seen) == 1, "another model was given the checkpoint"
+
+    # Another content of the same size and time, which the file's attributes do not show.
+    before = (folder / "best.pt").stat()
+    (folder / "best.pt").write_text("weights 2")
+    os.utime(folder / "best.pt", ns=(before.st_atime_ns, before.st_mtime_ns))
+    fresh.run(*given, "-resume", log="second")
+    assert answer.read_text() == "shape weights 2"
+    assert fresh.executed("second")["run_model"] == 1

@@ -247,3 +247,54 @@ def test_two_tasks_cannot_share_a_dataset_name(tmp_path, monkeypatch):
     monkeypatch.setattr(tasks, "load", lambda name: real)
     with pytest.raises(ContractError, match="dataset 'pbmc' is one of several tasks: another, rec"):
         make_plan({"metrics": "mse"}, DISCOVERED)
+
+
+CHECKPOINT = {"files": ["args.json", "best.pt"], "published": "in the zoo", "variants": ["big"]}
+VARIANTS = {"default": {}, "big": {"pretrained": True}}
+
+
+def with_checkpoint(found=None, **manifest):
+    one = model("net", tier="core", checkpoint=CHECKPOINT, variants=VARIANTS, **manifest)
+    return {"stages": {}, "models": [one | ({"checkpoint": found} if found else {})]}
+
+
+def test_a_variant_may_be_of_another_tier():
+    found = {"stages": {}, "models": [model("net", tier="core", variants=VARIANTS)]}
+    assert names(make_plan({"models": "core"}, found)) == ["net", "net.big"]
+    found["models"][0]["manifest"]["tiers"] = {"big": "full"}
+    (run,) = make_plan({"models": "core"}, found)["runs"]
+    assert (run["name"], run["tier"]) == ("net", "core")
+    assert [run["tier"] for run in make_plan({}, found)["runs"]] == ["core", "full"]
+
+
+def test_what_names_a_variant_that_is_not_there():
+    broken = {"tiers: unknown variant 'bigg'. Did you mean 'big'?": {"tiers": {"bigg": "full"}}}
+    files = CHECKPOINT | {"variants": ["large"]}
+    broken["checkpoint.variants: unknown variant 'large'"] = {"checkpoint": files}
+    for message, part in broken.items():
+        found = {"stages": {}, "models": [model("net", variants=VARIANTS, **part)]}
+        with pytest.raises(ContractError) as error:
+            make_plan({}, found)
+        assert message in str(error.value)
+
+
+def test_without_its_checkpoint_a_run_is_not_applicable_and_says_what_is_missing():
+    plain, big = make_plan({}, with_checkpoint())["runs"]
+    assert (plain["checkpoint"], plain["not_applicable"]) == (None, None)
+    assert big["not_applicable"].startswith("needs args.json, best.pt (published: in the zoo); put")
+    assert "--checkpoints" in big["not_applicable"]
+
+    some = {"folder": "/there/net", "files": {"args.json": "a" * 64}}
+    big = make_plan({}, with_checkpoint(some))["runs"][1]
+    assert big["not_applicable"] == "/there/net lacks best.pt (published: in the zoo)"
+
+
+def test_a_checkpoint_goes_to_the_variants_that_need_it():
+    files = {"args.json": "a" * 64, "best.pt": "b" * 64}
+    found = with_checkpoint({"folder": "/there/net", "files": files})
+    validate(found, "discovered")
+    plan = make_plan({}, found)
+    validate(plan, "plan")
+    plain, big = plan["runs"]
+    assert (plain["checkpoint"], big["not_applicable"]) == (None, None)
+    assert big["checkpoint"] == {"folder": "/there/net", "files": files}

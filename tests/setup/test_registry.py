@@ -1,5 +1,6 @@
 """Discovery: the folder is the registration, and a digest covers all that goes into an image."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -166,3 +167,22 @@ def test_what_is_not_built_is_named_with_the_command_that_builds_it(clone: Clone
 def test_images_of_a_registry_carry_its_name(clone: Clone) -> None:
     row = clone.discover("--registry", "registry.example/team/")["models"]["one"]
     assert row["image"] == f"registry.example/team/lacuna/one:{row['digest']}"
+
+
+def test_checkpoints_are_found_and_hashed(clone: Clone, tmp_path: Path) -> None:
+    path = clone.root / "containers/models/one/model.json"
+    files = ["args.json", "best.pt"]
+    manifest = json.loads(path.read_text()) | {"checkpoint": {"files": files, "published": "there"}}
+    path.write_text(json.dumps(manifest))
+    room = tmp_path / "checkpoints"
+    done = clone.run("bin/discover", "--checkpoints", str(room))
+    assert done.returncode == 2
+    assert f"there is no folder of checkpoints {room}" in done.stderr
+
+    (room / "one").mkdir(parents=True)
+    (room / "one/best.pt").write_bytes(b"weights")
+    found = clone.discover("--checkpoints", str(room))["models"]
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert found["one"]["checkpoint"] == {"folder": str(room / "one"), "files": {"best.pt": digest}}
+    assert "checkpoint" not in found["two"]
+    assert "checkpoint" not in clone.discover()["models"]["one"]

@@ -22,9 +22,10 @@ from lacuna_contract.authoring import Model
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError, NotApplicable, suggest
 from lacuna_contract.h5ad import open_h5ad, read_uns
+from lacuna_contract.supervise import sha256
 
 #: Keyword parameters that are filled for every task.
-GIVEN = ("seed", "device", "threads", "truth")
+GIVEN = ("seed", "device", "threads", "truth", "checkpoint")
 DEVICES = ("cpu", "cuda")
 
 
@@ -130,7 +131,12 @@ def execute(main_py: str | Path, args: argparse.Namespace) -> dict[str, Any]:
     asked = check_device(params.pop("device", None))
     device = pick_device(asked) if "device" in declared.parameters else "cpu"
     filled |= {"threads": int(os.environ.get("LACUNA_CPUS", 1)), "seed": 0}
-    filled |= {"device": device, "truth": args.truth}
+    checkpoint = Path(args.checkpoint) if args.checkpoint else None
+    # Before the model can change it.
+    trained = (
+        {path.name: sha256(path) for path in sorted(checkpoint.iterdir())} if checkpoint else {}
+    )
+    filled |= {"device": device, "truth": args.truth, "checkpoint": checkpoint}
     keywords = arguments_for(declared, params, filled, (*GIVEN, *task.FILLED))
     details = task.run(declared, keywords, args.input, args.output, clock.mark)
     clock.mark("write")
@@ -139,7 +145,7 @@ def execute(main_py: str | Path, args: argparse.Namespace) -> dict[str, Any]:
         "versions": versions(),
         "device": device,
         "details": details,
-    }
+    } | ({"checkpoint": trained} if trained else {})
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -151,6 +157,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--metadata", required=True, help="JSON to write")
     parser.add_argument("--params", required=True, help="JSON of parameters to read")
     parser.add_argument("--truth", help="the hidden values; ceilings only")
+    parser.add_argument("--checkpoint", help="a folder of files that were trained elsewhere")
     return parser.parse_args(arguments)
 
 

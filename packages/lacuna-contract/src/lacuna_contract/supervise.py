@@ -268,6 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--input", required=True)
     parser.add_argument("--params", required=True)
     parser.add_argument("--truth", help="only for ceilings")
+    parser.add_argument("--checkpoint", help="a folder of files that were trained elsewhere")
     parser.add_argument("--timeout", type=float, required=True, help="seconds")
     args = parser.parse_args(arguments)
     limits_file = Path(".limits.json")
@@ -277,6 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = [*resolve(args.entry), "--input", args.input, "--output", "prediction.h5ad"]
     command += ["--metadata", "metadata.json", "--params", args.params]
     command += ["--truth", args.truth] if args.truth else []
+    command += ["--checkpoint", args.checkpoint] if args.checkpoint else []
     digest = sha256(args.input)
     adopt_orphans()
     before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}

@@ -18,6 +18,13 @@ def variants(manifest: Mapping[str, Any]) -> list[str]:
     return list(named) if isinstance(named, Mapping) and named else ["default"]
 
 
+def tier(manifest: Mapping[str, Any], variant: str) -> str:
+    """The tier of a variant: its own, or its model's."""
+    own = manifest.get("tiers")
+    model = manifest.get("tier", "full")
+    return own.get(variant, model) if isinstance(own, Mapping) else model
+
+
 def read(value: Any) -> list[str]:
     """The words of ``--models``; all models where there are none."""
     return words(value) or ["all"]
@@ -31,12 +38,15 @@ def named(asked: Sequence[str], name: str, variant: str) -> bool:
 def chosen(asked: Sequence[str], name: str, manifest: Mapping[str, Any]) -> list[str]:
     """The variants of a model that are asked for.
 
-    The words add up: ``all``, ``core`` (every model of that tier), ``svd`` (every variant of it) or
+    The words add up: ``all``, ``core`` (all of that tier), ``svd`` (every variant of it) or
     ``svd.fast`` (that one; ``svd.default`` for the plain one).
     """
-    core = "core" in asked and manifest.get("tier") == "core"
-    whole = core or "all" in asked
-    return [v for v in variants(manifest) if whole or named(asked, name, v)]
+
+    def wanted(variant: str) -> bool:
+        core = "core" in asked and tier(manifest, variant) == "core"
+        return core or "all" in asked or named(asked, name, variant)
+
+    return [variant for variant in variants(manifest) if wanted(variant)]
 
 
 def unknown(asked: Sequence[str], manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -41,11 +41,13 @@ class Outcome:
         return self.status in FAILURES
 
 
-def discover(models_dir: Sequence[Path]) -> tuple[dict[str, Recipe], dict[str, Any]]:
+def discover(
+    models_dir: Sequence[Path], checkpoints: Path | None = None
+) -> tuple[dict[str, Recipe], dict[str, Any]]:
     """The model folders by name, and what ``bin/discover`` would print of them."""
     try:
         found = models(models_dir)
-        return {recipe.name: recipe for recipe in found}, listing(found)
+        return {recipe.name: recipe for recipe in found}, listing(found, room=checkpoints)
     except SetupError as error:
         raise ContractError(str(error)) from None
 

@@ -167,7 +167,7 @@ def choose_variants(
     """The (model, variant) pairs that ``models`` asks for; `lacuna.choice` has the rule."""
     models = []
     for model in discovered["models"]:
-        found = errors(model["manifest"], "model")
+        found = wrong(model["manifest"])
         for text in found:
             problems.add(f"{model['path']}/model.json: {text}")
         if not found:
@@ -199,6 +199,22 @@ def choose_variants(
     if not chosen and not problems.found:
         problems.add(f"no model is chosen by '{','.join(asked)}'")
     return chosen
+
+
+def wrong(manifest: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with a manifest, in sentences."""
+    found = errors(manifest, "model")
+    if found:
+        return found
+    there = choice.variants(manifest)
+    named = {"tiers": manifest.get("tiers", ())}
+    named["checkpoint.variants"] = manifest.get("checkpoint", {}).get("variants", ())
+    return [
+        f"{field}: {suggest(name, there, 'variant')}"
+        for field, names in named.items()
+        for name in names
+        if name not in there
+    ]
 
 
 def _metrics(
@@ -256,14 +272,15 @@ def _run(
         "variant": variant,
         "name": name,
         "control": manifest.get("control"),
-        "tier": manifest.get("tier", "full"),
+        "tier": choice.tier(manifest, variant),
         "image": Path(model["env"]).name if given.get("engine") == "venv" else model["image"],
         "env": model["env"],
         "entry": manifest.get("entry", ENTRY),
         "params": params,
         "resources": resources,
         "prediction": tasks.load(condition["task"]).prediction,
-        "not_applicable": _impossible(manifest, resources, given),
+        "checkpoint": model.get("checkpoint") if needs_checkpoint(manifest, variant) else None,
+        "not_applicable": _impossible(model, variant, resources, given),
     }
 
 
@@ -273,10 +290,20 @@ def defaults(name: str) -> dict[str, Any]:
     return {key: part["default"] for key, part in parts.items() if "default" in part}
 
 
+def needs_checkpoint(manifest: Mapping[str, Any], variant: str) -> bool:
+    """Whether a variant runs from files that were trained elsewhere."""
+    wanted = manifest.get("checkpoint")
+    return wanted is not None and variant in wanted.get("variants", [variant])
+
+
 def _impossible(
-    manifest: Mapping[str, Any], resources: Mapping[str, Any], given: Mapping[str, Any]
+    model: Mapping[str, Any],
+    variant: str,
+    resources: Mapping[str, Any],
+    given: Mapping[str, Any],
 ) -> str | None:
     """Why a run cannot take place here, if that is known already."""
+    manifest = model["manifest"]
     engine, engines = given.get("engine"), manifest.get("engines", ["container", "venv"])
     if engine == "venv" and "venv" not in engines:
         return "runs in its image only; take a profile with a container engine, such as docker"
@@ -284,4 +311,21 @@ def _impossible(
         return f"runs in a virtual environment only, not with {engine}; take the profile venv"
     if resources["gpu"] == "required" and not parameters.flag(given.get("gpu")):
         return "needs a GPU; add the profile gpu where there is one"
+    if needs_checkpoint(manifest, variant):
+        return _untrained(model)
     return None
+
+
+def _untrained(model: Mapping[str, Any]) -> str | None:
+    """Which files of a model's checkpoint are missing, and where they are published."""
+    wanted, found = model["manifest"]["checkpoint"], model.get("checkpoint")
+    missing = [name for name in wanted["files"] if not found or name not in found["files"]]
+    if not missing:
+        return None
+    files = f"{', '.join(missing)} (published: {wanted['published']})"
+    if not found:
+        return (
+            f"needs {files}; put what it needs into the folder {model['name']} of a folder of "
+            "checkpoints, and name that with --checkpoints"
+        )
+    return f"{found['folder']} lacks {files}"

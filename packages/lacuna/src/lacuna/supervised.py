@@ -14,6 +14,7 @@ from lacuna_contract.schema import read_json
 
 ATTEMPTS = 3
 OUT_OF_MEMORY = 137
+CHECKPOINT = "checkpoint"  # the folder that a model finds it in
 # As Nextflow has it: its GB is 2**30 bytes.
 UNITS = {"MB": 2**20, "GB": 2**30, "TB": 2**40, "s": 1, "min": 60, "h": 3600, "d": 86400}
 
@@ -63,6 +64,11 @@ def supervise(
     if run["control"] == "ceiling":
         shutil.copyfile(files["truth"], room / "truth.h5ad")
         words += ["--truth", "truth.h5ad"]
+    if trained := run.get("checkpoint"):
+        (room / CHECKPOINT).mkdir()
+        for name in trained["files"]:
+            shutil.copyfile(Path(trained["folder"], name), room / CHECKPOINT / name)
+        words += ["--checkpoint", CHECKPOINT]
     # The environment's own packages, not those that this process found its way by.
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     for attempt in range(1, attempts + 1):

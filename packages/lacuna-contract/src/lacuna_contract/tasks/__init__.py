@@ -4,7 +4,7 @@ Each task is a module here, of the task's name; nothing else names it. It has
 
 ``FILLED``
     Names of keyword parameters of a model that the harness fills for this task, beside those that
-    it fills for every task (seed, device, threads, truth).
+    it fills for every task (seed, device, threads, truth, checkpoint).
 ``given(file)``
     Their values, from the open input.
 ``run(declared, keywords, input, output, mark)``

@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from lacuna import metrics
+from lacuna import choice, metrics
 from lacuna.authoring import cases
 from lacuna.authoring.cases import Case
 from lacuna.authoring.places import Place, place
 from lacuna.evaluation import evaluate_run
-from lacuna.plan import plan_runs
+from lacuna.plan import plan_runs, wrong
+from lacuna.records import NO_STATUS
 from lacuna.setup.common import SetupError, relative
 from lacuna.setup.locks import of_folder
 from lacuna.setup.registry import Recipe, listing, model, models
 from lacuna.supervised import number, supervise
 from lacuna_contract.errors import ContractError
-from lacuna_contract.schema import errors, read_json
+from lacuna_contract.schema import read_json
 
 # A model that draws at random may do a little worse on the same data in another order.
 ALIKE = 0.25
@@ -52,21 +53,32 @@ class Subject:
     inputs: ModuleType
     scratch: Path
     engine: str
+    checkpoints: Path | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def plain(self) -> str:
+        """The variant that is checked in every way: the default one, or the first."""
+        variants = choice.variants(self.recipe.manifest)
+        return "default" if "default" in variants else variants[0]
 
     def planned(self, recipe: Recipe, case: Case, variant: str) -> dict[str, Any]:
         """The run that a plan would hold."""
-        pair = (listing([recipe])["models"][0], variant)
+        pair = (listing([recipe], room=self.checkpoints)["models"][0], variant)
         return plan_runs([case.condition(self.task)], [pair], {"engine": self.engine})[0]
 
     def run(
-        self, case: Case, variant: str = "default", recipe: Recipe | None = None
+        self, case: Case, variant: str | None = None, recipe: Recipe | None = None
     ) -> tuple[dict[str, Any], Path]:
         """Run and score it: the final status, and the folder that holds all files."""
         recipe = recipe or self.recipe
+        variant = variant or (self.plain if recipe is self.recipe else "default")
         planned = self.planned(recipe, case, variant)
         room = self.scratch / f"{recipe.name}-{variant}-{case.name}-{len(self.records)}"
         room.mkdir(parents=True)
+        if planned["not_applicable"]:
+            reason = planned["not_applicable"]
+            return NO_STATUS | {"status": "not_applicable", "reason": reason}, room
         files = case.condition(self.task)["files"]
 
         def command(limits: Mapping[str, Any]) -> list[str]:
@@ -82,17 +94,17 @@ class Subject:
         return status, room
 
 
-def check(folder: Path, engine: str = "venv") -> Iterator[Check]:
+def check(folder: Path, engine: str = "venv", checkpoints: Path | None = None) -> Iterator[Check]:
     """Every verdict on a model's folder, as it is reached. Ends early when nothing more can be.
 
-    Raises `SetupError` when the engine does not answer.
+    Raises `SetupError` when the engine does not answer, or there is no folder of checkpoints.
     """
     try:
         recipe = model(folder)
     except SetupError as error:
         yield Check("manifest", False, str(error))
         return
-    if found := errors(recipe.manifest, "model"):
+    if found := wrong(recipe.manifest):
         yield Check("manifest", False, "; ".join(found), "docs/contract.md lists every field")
         return
     yield Check("manifest", True, "model.json fits its schema")
@@ -113,7 +125,8 @@ def check(folder: Path, engine: str = "venv") -> Iterator[Check]:
             except ContractError as error:
                 yield Check(task, False, str(error))
                 continue
-            subject = Subject(recipe, where, task, inputs, Path(scratch) / "runs", engine)
+            runs = Path(scratch) / "runs"
+            subject = Subject(recipe, where, task, inputs, runs, engine, checkpoints)
             yield from _behaviour(subject, list(inputs.cases(Path(scratch) / "cases")))
 
 
@@ -146,8 +159,8 @@ def _behaviour(subject: Subject, inputs: list[Case]) -> Iterator[Check]:
     best = read_json(room / "metrics.json", "metrics")
     yield _value_space(subject, plain, room, best)
     yield _repeated(subject, plain, room)
-    for variant in subject.recipe.manifest.get("variants", {}):
-        if variant != "default":
+    for variant in choice.variants(subject.recipe.manifest):
+        if variant != subject.plain:
             yield _outcome(f"variant {variant}", subject.run(plain, variant)[0], may_decline=True)
     for case in others:
         status, room = subject.run(case)
@@ -193,7 +206,7 @@ def _value_space(subject: Subject, case: Case, room: Path, found: dict[str, Any]
         room / "prediction.h5ad", other_room / "prediction.h5ad"
     )
     (other_room / "status.json").write_bytes((room / "status.json").read_bytes())
-    planned = subject.planned(subject.recipe, case, "default")
+    planned = subject.planned(subject.recipe, case, subject.plain)
     name = subject.inputs.SPACE_METRIC
     status = evaluate_run(planned, case.truth, other_room, [name], other_room)
     mine = found["metrics"][name]
@@ -240,7 +253,7 @@ def _level(case: Case, mine: float, true: float) -> Check:
 
 
 def _footprint(subject: Subject) -> Iterator[Check]:
-    resources = subject.planned(subject.recipe, _any_case(), "default")["resources"]
+    resources = subject.planned(subject.recipe, _any_case(), subject.plain)["resources"]
     runs = [r for r in subject.records if r.get("seconds") is not None]
     seconds = max(r["seconds"] for r in runs)
     peak = max(r["peak_memory_bytes"] or 0 for r in runs)
@@ -305,6 +318,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--engine", default="venv", choices=["venv", "docker", "podman"],
         help="where to run it (default: %(default)s)",
     )  # fmt: skip
+    cli.add_argument(
+        "--checkpoints", type=Path, metavar="DIR",
+        help="a folder that holds the model's checkpoint in a folder of its name",
+    )  # fmt: skip
     asked = cli.parse_args(argv)
     folder = asked.folder.absolute()
     if not folder.is_dir():
@@ -312,7 +329,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     verdicts = []
     try:
-        for verdict in check(folder, asked.engine):
+        for verdict in check(folder, asked.engine, asked.checkpoints):
             print(show(verdict), flush=True)
             verdicts.append(verdict)
     except SetupError as error:

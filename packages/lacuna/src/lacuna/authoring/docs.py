@@ -1,6 +1,7 @@
 """docs/models.md from the manifests; ``make docs`` writes it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from lacuna.setup.common import relative
 from lacuna.setup.registry import Recipe, models
@@ -40,10 +41,20 @@ def section(recipe: Recipe) -> Iterator[str]:
     needs = ", ".join(
         f"{key} {resources[key]}" for key in ("cpus", "memory", "time", "gpu") if key in resources
     )
-    yield f"- licence of the method's code: {about['licence']}; tier {about.get('tier', 'full')}"
+    yield f"- licence of the method's code: {about['licence']}; tier {_tiers(about)}"
     yield f"- limits: {needs}"
+    if checkpoint := about.get("checkpoint"):
+        of = ", ".join(checkpoint.get("variants", variants))
+        files = ", ".join(f"`{name}`" for name in checkpoint["files"])
+        yield f"- checkpoint ({of}): {files}, published: {checkpoint['published']}"
     yield f"- folder: [{relative(recipe.folder)}](../{relative(recipe.folder)})"
     yield ""
+
+
+def _tiers(about: Mapping[str, Any]) -> str:
+    """The tier of a model, and of the variants that have another."""
+    own = "".join(f", `{variant}` {tier}" for variant, tier in about.get("tiers", {}).items())
+    return about.get("tier", "full") + own
 
 
 def page() -> str:

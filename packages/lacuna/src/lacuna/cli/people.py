@@ -53,7 +53,7 @@ def _prepare(args: argparse.Namespace, rows: list[dict], conditions: list[dict])
 def run_models(args: argparse.Namespace) -> list[Outcome]:
     """Run models on prepared inputs."""
     conditions, broken = local.conditions_on_disk(args.data_dir, args.dataset, args.file)
-    recipes, discovered = local.discover(args.models_dir)
+    recipes, discovered = local.discover(args.models_dir, args.checkpoints)
     given = _given(args)
     problems = parameters.Problems()
     there = sorted({condition["task"] for condition in conditions})
@@ -129,7 +129,7 @@ def run_benchmark(args: argparse.Namespace) -> list[Outcome]:
     """Prepare data, run models, score them, and write the report."""
     from lacuna.report import build
 
-    recipes, discovered = local.discover(args.models_dir)
+    recipes, discovered = local.discover(args.models_dir, args.checkpoints)
     made = plan.make_plan(_given(args), discovered, args.sheet)
     problems = parameters.Problems()
     _find_files(made["datasets"], args.sheet, problems)
@@ -251,6 +251,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "--models-dir": {
         "type": Path, "action": "append", "default": [],
         "help": "another folder of model folders; containers/models is always one",
+    },
+    "--checkpoints": {
+        "type": Path, "metavar": "DIR",
+        "help": "a folder that holds models' checkpoints, each in a folder of the model's name",
     },
     "--allow-controls": {"action": "store_true", "help": "give the truth to any ceiling"},
     "--gpu": {"action": "store_true", "help": "let models that can use a GPU use it"},

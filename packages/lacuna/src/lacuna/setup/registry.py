@@ -16,7 +16,7 @@ from typing import Any
 
 from lacuna import choice
 from lacuna.cache import cache_dir
-from lacuna.setup import launchers
+from lacuna.setup import checkpoints, launchers
 from lacuna.setup.common import JUNK, ROOT, SetupError, digest, image_name, relative
 from lacuna_contract.errors import suggest
 
@@ -204,17 +204,25 @@ def _folders(room: Path) -> Iterator[Path]:
             yield path
 
 
-def listing(chosen: list[Recipe], registry: str | None = None) -> dict[str, Any]:
-    """What ``bin/discover`` prints: the stages and the chosen models, with what runs them."""
+def listing(
+    chosen: list[Recipe], registry: str | None = None, room: str | Path | None = None
+) -> dict[str, Any]:
+    """What ``bin/discover`` prints: the stages and the chosen models, with what runs them, and
+    the checkpoints that there are in `room`."""
 
     def names(recipe: Recipe) -> dict[str, str]:
         image = recipe.image(registry)
         return {"image": image, "env": str(recipe.env), "digest": recipe.digest}
 
+    def trained(recipe: Recipe) -> dict[str, Any]:
+        found = checkpoints.look(recipe.name, recipe.manifest, room)
+        return {"checkpoint": found} if found else {}
+
     return {
         "stages": {r.name: names(r) for r in stages()},
         "models": [
             {"name": r.name, "path": relative(r.folder), **names(r), "manifest": r.manifest}
+            | trained(r)
             for r in chosen
         ],
     }
@@ -260,10 +268,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli = parser("Print the stages and models as JSON, and say what is not built yet.")
     cli.add_argument("--models", default="all", help="all, core, names, or some of these: core,svd")
     cli.add_argument("--engine", choices=["docker", "podman", "venv"], help="check what is built")
+    cli.add_argument("--checkpoints", metavar="DIR", help="a folder of checkpoints, by model")
     asked = cli.parse_args(argv)
     try:
         chosen = select(models(asked.models_dir), asked.models)
-        print(json.dumps(listing(chosen, asked.registry), indent=2))
+        print(json.dumps(listing(chosen, asked.registry, asked.checkpoints), indent=2))
         recipes = [*stages(), *chosen]
         lack = asked.engine and missing(recipes, asked.engine, asked.registry)
     except SetupError as error:
