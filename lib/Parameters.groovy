@@ -17,7 +17,7 @@ class Parameters {
             lines += ['', group.title]
             shown.each { name, spec ->
                 def preset = spec.default != null && spec.default != false ? " [default: ${spec.default}]" : ''
-                def choice = spec.enum ? " One of: ${spec.enum.join(', ')}." : ''
+                def choice = spec.enum ? " One of: ${spec.enum.join(', ')}." : spec.words ? " Any of: ${spec.words.join(', ')}." : ''
                 lines << "  --${name.padRight(width)}${spec.description}${choice}${preset}".toString()
             }
         }
@@ -73,9 +73,11 @@ class Parameters {
         }
         def text = shown(value)
         if (!ok) { return spec.errorMessage ?: value == true ? 'needs a value' : "expected ${types.join(' or ')}" }
-        if (spec.enum && !(value in spec.enum)) {
-            def near = nearest(text, spec.enum*.toString())
-            return (near ? "did you mean '${near}'? " : '') + "There are: ${spec.enum.join(', ')}"
+        def known = spec.enum ?: spec.words // `words`: any of them, joined by commas
+        def unknown = known && (spec.words ? text.tokenize(',')*.trim() : [text]).find { word -> !(word in known*.toString()) }
+        if (unknown) {
+            def near = nearest(unknown, known*.toString())
+            return (near ? "did you mean '${near}'? " : '') + "There are: ${known.join(', ')}"
         }
         if (spec.pattern && !(text ==~ spec.pattern)) { return spec.errorMessage ?: "expected text like ${spec.pattern}" }
         if (value instanceof Number && spec.minimum != null && value < spec.minimum) { return "expected ${spec.minimum} or more" }

@@ -14,6 +14,15 @@ from lacuna_contract.errors import ContractError
         ({"mask_percentages": 1e-05}, ["mask_0.001_seed_42"]),
         ({"mask_percentages": ".3", "mask_strategy": "per_gene"}, ["mask_30_per_gene_seed_42"]),
         (
+            {"mask_percentages": "0.1,.2", "mask_strategy": "uniform, count_thinning"},
+            [
+                "mask_10_seed_42",
+                "mask_20_seed_42",
+                "mask_10_count_thinning_seed_42",
+                "mask_20_count_thinning_seed_42",
+            ],
+        ),
+        (
             {"mask_percentages": "0.15, 0.3", "seeds": "0,1"},
             ["mask_15_seed_0", "mask_15_seed_1", "mask_30_seed_0", "mask_30_seed_1"],
         ),

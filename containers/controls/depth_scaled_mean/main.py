@@ -11,8 +11,8 @@ class DepthScaledMean:
     depth of a cell = its visible counts / the rates of the genes that are visible in it
     """
 
-    def __init__(self, *, passes=3):
-        self.passes = passes
+    def __init__(self, *, passes=3, kind="hidden"):
+        self.passes, self.kind = passes, kind
 
     def fit(self, chunks):
         self.rate = None
@@ -35,5 +35,7 @@ class DepthScaledMean:
         return np.divide(total, share, out=depth, where=share > 1e-6 * self.rate.sum())
 
     def predict(self, chunk):
+        if self.kind == "thinned":
+            return np.outer(self.depth(chunk), self.rate)
         depth = np.repeat(self.depth(chunk), np.diff(chunk.hidden.indptr))
         return depth * self.rate[chunk.hidden.indices]

@@ -7,6 +7,9 @@ from lacuna_contract import model
 class GeneMean:
     """The mean of a gene over the cells in which it is visible."""
 
+    def __init__(self, *, kind="hidden"):
+        self.kind = kind
+
     def fit(self, chunks):
         total = visible = 0
         for chunk in chunks:
@@ -17,4 +20,6 @@ class GeneMean:
         self.mean = np.divide(total, visible, out=np.full(len(total), overall), where=visible > 0)
 
     def predict(self, chunk):
+        if self.kind == "thinned":
+            return np.tile(self.mean, (chunk.counts.shape[0], 1))
         return self.mean[chunk.hidden.indices]

@@ -34,7 +34,7 @@ def principal_components(values, hidden, dims, seed):
 
 
 @model("reconstruction", value_space="counts")
-def predict(counts, hidden, *, k=24, dims=15, prior=0.5, seed=0):
+def predict(counts, hidden, *, k=24, dims=15, prior=0.5, kind="hidden", seed=0):
     """The counts of a cell and its k - 1 nearest others over their depths, where they are visible.
 
     `prior` is the weight of the gene's overall rate, in cells: neighbours may all have it hidden.
@@ -51,6 +51,10 @@ def predict(counts, hidden, *, k=24, dims=15, prior=0.5, seed=0):
             (np.ones(near[rows].size), near[rows].ravel(), np.arange(0, near[rows].size + 1, k)),
             shape=(len(rows), len(points)),
         )
+        if kind == "thinned":
+            seen = (pool @ depth)[:, None] + prior
+            parts.append(depth[rows][:, None] * ((pool @ counts).toarray() + prior * rate) / seen)
+            continue
         at = np.repeat(np.arange(len(rows)), np.diff(hidden.indptr)[rows]), hidden[rows].indices
         seen = (pool @ depth)[at[0]] - (pool @ dark).toarray()[at]
         found = (pool @ counts).toarray()[at]

@@ -56,8 +56,9 @@ class MaskedSCVI(scvi.model.SCVI):
     _module_cls = MaskedVAE
 
     @torch.inference_mode()
-    def expected(self, adata, at):
-        """Expected counts of the entries that are True in `at`, in CSR order; 512 cells a time."""
+    def expected(self, adata, at=None):
+        """Expected counts of the entries that are True in `at`, in CSR order, or of all entries as
+        a matrix; 512 cells a time."""
         module, training = self.module, self.module.training
         module.eval()
         values, first = [], 0
@@ -67,6 +68,9 @@ class MaskedSCVI(scvi.model.SCVI):
             inferred["z"] = inferred["qz"].loc
             generated = module.generative(**module._get_generative_input(tensors, inferred))
             mean = generated["px"].mean.cpu().numpy()
+            if at is None:
+                values.append(mean)
+                continue
             block = at[first : first + len(mean)]
             rows = np.repeat(np.arange(len(mean)), np.diff(block.indptr))
             values.append(mean[rows, block.indices])
@@ -106,7 +110,7 @@ def hold_out(hidden, fraction, rng):
 @model("reconstruction", value_space="counts")
 def predict(
     counts, hidden, *, likelihood="zinb", latent=10, width=128, blind=0.2, epochs=400,
-    batch=128, held_out=0.05, device="cpu", threads=1, seed=0,
+    batch=128, held_out=0.05, kind="hidden", device="cpu", threads=1, seed=0,
 ):  # fmt: skip
     """scVI, trained for as long as its predictions of held-out visible entries improve."""
     cells = counts.shape[0]
@@ -142,4 +146,5 @@ def predict(
         enable_progress_bar=False,
     )
     scvi_model.module.load_state_dict(best.weights)
-    return scvi_model.expected(adata, hidden), {"epochs": best.best, "held_out": best.scores}
+    found = scvi_model.expected(adata, None if kind == "thinned" else hidden)
+    return found, {"epochs": best.best, "held_out": best.scores}

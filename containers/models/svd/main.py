@@ -16,8 +16,9 @@ def scales(counts, hidden, passes=3):
     return depth, rate
 
 
-def complete(counts, hidden, rank, shrink, sweeps, rng):
+def complete(counts, hidden, rank, shrink, sweeps, rng, everywhere=False):
     """Expected counts of the entries of `hidden`: fill them, fit a low rank, fill them again.
+    `everywhere`, those of all entries, as a matrix.
 
     What has the low rank are Pearson residuals, (count - expected) / sqrt(expected). Divided by
     sqrt(expected) alone, counts stay sparse, and the -sqrt(expected) is of rank one by itself.
@@ -42,6 +43,9 @@ def complete(counts, hidden, rank, shrink, sweeps, rng):
         for part in np.array_split(np.arange(len(rows)), 1 + len(rows) // 1_000_000):
             fit = np.einsum("ij,ij->i", left[rows[part]], right[cols[part]])
             filled.data[part] = np.maximum(usual[part] + fit, 0.02 * usual[part])
+    if everywhere:
+        usual = np.outer(down, usual_gene)
+        return np.outer(down, across) * np.maximum(usual + left @ right.T, 0.02 * usual)
     return scale * filled.data
 
 
@@ -53,7 +57,7 @@ def hold_out(hidden, fraction, rng):
 
 
 @model("reconstruction", value_space="counts")
-def predict(counts, hidden, *, ranks=(2, 5, 10, 20), shrink=0.25, sweeps=20, seed=0):
+def predict(counts, hidden, *, ranks=(2, 5, 10, 20), shrink=0.25, sweeps=20, kind="hidden", seed=0):
     """Iterative singular value decomposition, with the rank whose predictions of visible entries
     are best when those are hidden too (by Poisson likelihood)."""
     rng = np.random.default_rng(seed)
@@ -68,4 +72,5 @@ def predict(counts, hidden, *, ranks=(2, 5, 10, 20), shrink=0.25, sweeps=20, see
         guess = complete(rest, both, rank, shrink, sweeps, rng)[inside]
         errors[rank] = float(np.mean(guess - true * np.log(guess)))
     best = min(errors, key=errors.get)
-    return complete(counts, hidden, best, shrink, sweeps, rng), {"rank": best, "errors": errors}
+    found = complete(counts, hidden, best, shrink, sweeps, rng, everywhere=kind == "thinned")
+    return found, {"rank": best, "errors": errors}

@@ -61,6 +61,10 @@ def model(task: str, *, value_space: str = "counts") -> Callable[[Callable[..., 
     bool matrix that is True at them. The function returns a dense array (cells, genes), or the
     values of the hidden entries alone, a vector in the order of `hidden`'s CSR entries.
 
+    Where `kind` is "thinned", `counts` are a binomial part of the counts and nothing is hidden: the
+    model returns a dense array, the expected counts of every entry at the depth of what it got. A
+    model without a parameter `kind` is not run on these (`not_applicable`).
+
     In pieces, as a class: ``__init__`` takes the keyword parameters, ``fit(chunks)`` sees every
     `Chunk` (the iterable can be gone through more than once), ``predict(chunk)`` returns as above.
 

@@ -1,4 +1,7 @@
-"""Reconstruction: visible counts and the hidden entries go in, values of the hidden entries out."""
+"""Reconstruction: visible counts and the hidden entries go in, values of the hidden entries out.
+
+Of thinned counts no entry is hidden, and every entry is to be predicted.
+"""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +14,12 @@ from scipy import sparse
 
 from lacuna_contract.authoring import Chunk, Model
 from lacuna_contract.descriptor import HIDDEN
-from lacuna_contract.errors import ContractError
+from lacuna_contract.errors import ContractError, NotApplicable
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names, read_uns
 
 FILLED = ("genes", "symbols", "cells", "kind")
+#: Entries of a piece of thinned counts: a model's answer is dense, however sparse the counts are.
+DENSE_ENTRIES = 2_000_000
 
 
 def given(file: h5py.File) -> dict[str, Any]:
@@ -57,8 +62,9 @@ class Chunks:
 class Output:
     """Predictions as they come: arrays go to a dense X, vectors to a CSR of the hidden entries."""
 
-    def __init__(self, writer: H5adWriter, value_space: str):
+    def __init__(self, writer: H5adWriter, value_space: str, thinned: bool = False):
         self._writer, self._space, self._slot = writer, value_space, None
+        self._thinned = thinned
         self._dense = False
 
     def append(self, values: Any, hidden: sparse.csr_matrix) -> None:
@@ -66,6 +72,11 @@ class Output:
         values = np.asarray(values)
         dense, cells = values.ndim == 2, hidden.shape
         expected = cells if dense else (hidden.nnz,)
+        if self._thinned and values.shape != cells:
+            raise ContractError(
+                f"the model returned shape {values.shape}; of thinned counts every entry is to be "
+                f"predicted: expected {cells} (cells, genes)"
+            )
         if values.shape != expected:
             raise ContractError(
                 f"the model returned shape {values.shape}; expected {cells} (cells, genes), or "
@@ -94,17 +105,26 @@ def run(
     output: Path,
     mark: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Run a function on the whole input, or a class on chunks of it."""
+    """Run a function on the whole input, or a class on chunks of it.
+
+    Thinned counts go to models that ask for ``kind`` alone: others were written for hidden entries.
+    """
     with open_h5ad(input) as file:
         cells, genes = read_names(file, "obs"), read_names(file, "var")
+        thinned = read_uns(file).get("kind") == "thinned"
+    if thinned and "kind" not in declared.parameters:
+        raise NotApplicable(
+            "predicts hidden entries, and these counts are thinned (it has no parameter `kind`)"
+        )
+    pieces = Chunks(input, max(1, DENSE_ENTRIES // len(genes)) if thinned else None)
     with H5adWriter(output, cells, genes) as writer:
-        written = Output(writer, declared.value_space)
+        written = Output(writer, declared.value_space, thinned)
         if inspect.isclass(declared.implementation):
             instance = declared(**keywords)
             mark("read")
-            instance.fit(Chunks(input))
+            instance.fit(pieces)
             mark("fit")
-            for chunk in Chunks(input):
+            for chunk in pieces:
                 written.append(instance.predict(chunk), chunk.hidden)
             mark("predict")
             return dict(getattr(instance, "details", {}))

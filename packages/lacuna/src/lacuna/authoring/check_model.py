@@ -244,11 +244,14 @@ def _alike(case: Case, name: str, best: dict[str, Any], found: dict[str, Any]) -
 
 
 def _level(case: Case, mine: float, true: float) -> Check:
-    """Whether hidden entries are predicted as high as they are."""
+    """Whether what is hidden is predicted as high as it is."""
     said = f"the mean of the prediction is {mine:.3g}, of the truth {true:.3g}"
     if LEVEL[0] * true < mine < LEVEL[1] * true:
         return Check(case.what, True, said)
-    todo = "take no hidden entry for a zero, in means or in depths; look at the value space"
+    todo = (
+        "take no hidden entry for a zero, in means or in depths; predict thinned counts at the "
+        "depth at which they are given; look at the value space"
+    )
     return Check(case.what, False, said, todo)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from scipy import sparse
 
 from lacuna.authoring.cases import Case
+from lacuna.tasks.reconstruction import thinning
 from lacuna.tasks.reconstruction.evaluate import Prediction, Truth
-from lacuna.tasks.reconstruction.masking import hide
+from lacuna.tasks.reconstruction.masking import Block, hide
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_names, read_uns
 from lacuna_contract.values import SPACES
 
@@ -69,6 +70,16 @@ def cases(folder: Path) -> Iterator[Case]:
     )
     yield _write(case, counts, half, *names)
 
+    arguments = {"percentage": 0.2, "strategy": thinning.NAME}
+    split = thinning.thin(
+        iter([sparse.csr_matrix(counts)]), counts.shape, 0.2, np.random.SeedSequence(5)
+    )
+    case = replace(
+        plain, name="thinned", what="a fifth of the counts held out, no entry hidden",
+        folder=folder / "thinned", arguments=arguments, level=True,
+    )  # fmt: skip
+    yield _store(case, next(split), "thinned", *names)
+
     counts = simulate(40, 200, seed=2)
     hidden = rng.random(counts.shape) < 0.3
     names = [f"cell_{i}" for i in range(40)], [f"gene_{j}" for j in range(200)]
@@ -79,9 +90,14 @@ def cases(folder: Path) -> Iterator[Case]:
 def _write(
     case: Case, counts: np.ndarray, hidden: np.ndarray, cells: list[str], genes: list[str]
 ) -> Case:
-    case.folder.mkdir(parents=True)
     block = hide(sparse.csr_matrix(counts), np.flatnonzero(hidden))
-    about = {"task": "reconstruction", "kind": "hidden", "n_hidden": int(hidden.sum())}
+    return _store(case, block, "hidden", cells, genes)
+
+
+def _store(case: Case, block: Block, kind: str, cells: list[str], genes: list[str]) -> Case:
+    case.folder.mkdir(parents=True)
+    n_hidden = len(cells) * len(genes) if kind == "thinned" else block.truth.nnz
+    about = {"task": "reconstruction", "kind": kind, "n_hidden": n_hidden}
     with H5adWriter(case.input, cells, genes) as out:
         out.csr("X", np.float32).append(block.input)
         out.uns(about)
@@ -102,13 +118,14 @@ def read(prediction: Path) -> tuple[list[str], list[str], np.ndarray]:
 
 def level(prediction: Path, truth: Path) -> tuple[float, float]:
     """Mean of the predicted and of the true values, in the value space of the prediction."""
-    sums = np.zeros(2)
+    sums, entries = np.zeros(2), 0
     with ExitStack() as stack:
         answer = Truth(stack.enter_context(open_h5ad(truth)), truth)
         given = Prediction(stack, prediction, answer)
         for piece in answer.pieces(given):
+            entries += len(piece.gene)
             sums += piece.prediction(given.space).sum(), piece.truth(given.space).sum()
-    return tuple(sums / answer.x.stored)
+    return tuple(sums / entries)
 
 
 def in_other_space(prediction: Path, copy: Path) -> tuple[str, str]:

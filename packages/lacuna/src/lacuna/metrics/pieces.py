@@ -27,6 +27,9 @@ class Piece:
         (cells,): sum of the visible counts of each cell.
     n_genes
         Columns of the whole matrix.
+    ratio
+        How deep the truth is, compared with what the prediction is for. Predictions are multiplied
+        by it; lognorm is at the prediction's depth.
     """
 
     def __init__(
@@ -38,12 +41,15 @@ class Piece:
         visible_total: np.ndarray,
         n_genes: int,
         value_space: str = "counts",
+        ratio: float = 1.0,
     ):
         self.indptr, self.gene, self.n_genes = indptr, gene, n_genes
         self.n_cells = len(indptr) - 1
-        self._visible, self._space = visible_total, value_space
+        self._visible, self._space, self._ratio = visible_total, value_space, ratio
         self._truth = np.asarray(truth, dtype=np.float64)
         self._given = np.asarray(prediction, dtype=np.float64)
+        if value_space == "counts" and ratio != 1:
+            self._given = self._given * ratio
         self._at_zeros: dict[str, np.ndarray] = {}
 
     def truth(self, space: str = "counts") -> np.ndarray:
@@ -83,7 +89,7 @@ class Piece:
 
     @cached_property
     def _scale(self) -> np.ndarray:
-        return np.repeat(scale(self._visible), np.diff(self.indptr))
+        return np.repeat(scale(self._visible) / self._ratio, np.diff(self.indptr))
 
     @cached_property
     def _truth_lognorm(self) -> np.ndarray:
@@ -96,7 +102,7 @@ class Piece:
     @cached_property
     def _counts(self) -> np.ndarray:
         visible = np.repeat(self._visible, np.diff(self.indptr))
-        return np.maximum(to_counts(self._given, visible), 0.0)
+        return np.maximum(to_counts(self._given, visible) * self._ratio, 0.0)
 
     @cached_property
     def _prediction_lognorm(self) -> np.ndarray:

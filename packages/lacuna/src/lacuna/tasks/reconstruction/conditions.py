@@ -1,4 +1,4 @@
-"""The conditions of reconstruction: mask percentages, a strategy, seeds."""
+"""The conditions of reconstruction: mask percentages, strategies, seeds."""
 
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -6,8 +6,10 @@ from typing import Any
 
 from lacuna import parameters
 from lacuna.tasks.base import Condition, Option
-from lacuna.tasks.reconstruction.masking import STRATEGIES
+from lacuna.tasks.reconstruction import masking, thinning
 from lacuna_contract.errors import ContractError, suggest
+
+STRATEGIES = (*masking.STRATEGIES, thinning.NAME)
 
 
 def fraction(word: str) -> Decimal:
@@ -27,7 +29,7 @@ def fraction(word: str) -> Decimal:
 
 
 def strategy(word: str) -> str:
-    """The name of a way to choose the hidden entries."""
+    """The name of a way to hide."""
     if word not in STRATEGIES:
         raise ContractError(suggest(word, STRATEGIES, "mask strategy"))
     return word
@@ -48,7 +50,7 @@ OPTIONS = (
         "strategy",
         strategy,
         "uniform",
-        f"which entries are hidden: {', '.join(STRATEGIES)}",
+        f"how it is hidden, any of {', '.join(STRATEGIES)}",
     ),
 )
 
@@ -65,18 +67,20 @@ def name(percentage: Decimal, strategy: str, seed: int) -> str:
 
 
 def conditions(given: Mapping[str, Any]) -> list[Condition]:
-    """Every percentage with every seed. Reads ``mask_percentages`` (default 0.15),
-    ``mask_strategy`` (uniform) and ``seeds`` (42)."""
+    """Every strategy with every percentage and every seed. Reads ``mask_percentages`` (default
+    0.15), ``mask_strategy`` (uniform) and ``seeds`` (42)."""
     problems = parameters.Problems()
     percentages = parameters.each(
         given.get("mask_percentages", 0.15), fraction, "mask percentage", problems
     )
     seeds = parameters.each(given.get("seeds", 42), parameters.seed, "seed", problems)
-    how = str(given.get("mask_strategy") or "uniform")
-    with problems.catch():
-        strategy(how)
+    strategies = parameters.each(
+        given.get("mask_strategy") or "uniform", strategy, "mask strategy", problems
+    )
     if not problems.found:
-        for found, what in ((percentages, "mask percentage"), (seeds, "seed")):
+        for found, what in (
+            (percentages, "mask percentage"), (strategies, "mask strategy"), (seeds, "seed")
+        ):  # fmt: skip
             if not found:
                 problems.add(f"no {what} is given; expected at least one")
     problems.check()
@@ -86,6 +90,7 @@ def conditions(given: Mapping[str, Any]) -> list[Condition]:
             seed,
             {"percentage": float(percentage), "strategy": how},
         )
+        for how in strategies
         for percentage in percentages
         for seed in seeds
     ]

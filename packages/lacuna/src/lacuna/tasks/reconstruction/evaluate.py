@@ -19,7 +19,7 @@ from lacuna.tasks.base import InvalidOutput, Scores
 from lacuna.tasks.reconstruction.details import Summary, quantiles
 from lacuna_contract.descriptor import describe
 from lacuna_contract.errors import ContractError
-from lacuna_contract.h5ad import Matrix, open_h5ad, read_column, read_names
+from lacuna_contract.h5ad import Matrix, open_h5ad, read_column, read_names, read_uns
 from lacuna_contract.schema import validate
 
 CHUNK_ENTRIES = 250_000
@@ -78,24 +78,30 @@ def _finite(value: float) -> float:
 
 
 class Truth:
-    """The hidden values. A file that breaks the contract here is a bug of ours, and raises."""
+    """The hidden values. A file that breaks the contract here is a bug of ours, and raises.
+
+    Of thinned counts every entry is to be predicted, at the depth of what the model was given;
+    `ratio` is that of the held-out counts to those, 1 where entries are hidden.
+    """
 
     def __init__(self, file: h5py.File, path: Path):
         _check_header(path, "reconstruction_truth")
         self.cells, self.genes = read_names(file, "obs"), read_names(file, "var")
         self.x = Matrix(file["X"])
         self._visible = read_column(file, "obs", "visible_total")
+        about = read_uns(file)
+        self.thinned = about["kind"] == "thinned"
+        share = about["arguments"].get("percentage", 0)
+        self.ratio = share / (1 - share) if self.thinned else 1.0
 
     def pieces(self, given: "Prediction") -> Iterator[Piece]:
         """Truth and prediction of some cells at a time, in the truth's order."""
         n_cells, n_genes = self.x.shape
-        most = max(1, DENSE_ENTRIES // n_genes)
         start = 0
         while start < n_cells:
-            limit = self.x.indptr[start] + CHUNK_ENTRIES
-            stop = int(np.searchsorted(self.x.indptr, limit, side="right")) - 1
-            stop = min(n_cells, max(stop, start + 1), start + most)
+            stop = self._stop(start)
             rows = self.x.rows(start, stop)
+            rows = _all_entries(rows) if self.thinned else rows
             yield Piece(
                 rows.indptr,
                 rows.indices,
@@ -104,8 +110,25 @@ class Truth:
                 self._visible[start:stop],
                 n_genes,
                 given.space,
+                self.ratio,
             )
             start = stop
+
+    def _stop(self, start: int) -> int:
+        n_cells, n_genes = self.x.shape
+        if self.thinned:
+            return min(n_cells, start + max(1, CHUNK_ENTRIES // n_genes))
+        limit = self.x.indptr[start] + CHUNK_ENTRIES
+        stop = int(np.searchsorted(self.x.indptr, limit, side="right")) - 1
+        return min(n_cells, max(stop, start + 1), start + max(1, DENSE_ENTRIES // n_genes))
+
+
+def _all_entries(rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The same values, with every entry stored."""
+    cells, genes = rows.shape
+    indices = np.tile(np.arange(genes, dtype=np.int32), cells)
+    parts = rows.toarray().ravel(), indices, np.arange(cells + 1) * genes
+    return sparse.csr_matrix(parts, shape=rows.shape)
 
 
 class Prediction:
@@ -127,6 +150,11 @@ class Prediction:
             raise InvalidOutput(
                 f"uns['lacuna']['entries'] is '{entries}' and X is {self._x.format}; expected "
                 "'all' with a dense X, or 'hidden' with a csr_matrix"
+            )
+        if truth.thinned and not self._dense:
+            raise InvalidOutput(
+                f"the input was thinned, so that every entry is to be predicted, and X is "
+                f"{self._x.format}; expected a dense X"
             )
         self._rows = match(cells, truth.cells, "cell")
         columns = match(genes, truth.genes, "gene")

@@ -11,7 +11,8 @@ from scipy import sparse
 
 from lacuna import datasets, seeds
 from lacuna.counts import import_counts, sized_chunks
-from lacuna.tasks.reconstruction.masking import mask
+from lacuna.tasks.reconstruction import thinning
+from lacuna.tasks.reconstruction.masking import Block, mask
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names
@@ -31,7 +32,7 @@ def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) ->
 def prepare(
     condition: Mapping[str, Any], raw: Path, input: Path, truth: Path, salt: str = ""
 ) -> None:
-    """Hide a part of the counts.
+    """Hide a part of the counts: entries, or, with count_thinning, a part of every entry.
 
     Nothing that depends on the hidden values, on the run's seed or on the condition's name gets
     into `input`. `truth` names the input that it belongs to by its SHA-256.
@@ -48,15 +49,14 @@ def prepare(
         visible, n_hidden = [], 0
         with H5adWriter(input, cells, genes) as question:
             input_x = question.csr("X", np.float32)
-            blocks = mask(
-                _canonical(counts, raw), counts.shape, counts.stored, seed=stream, **arguments
-            )
-            for block in blocks:
+            thinned = arguments["strategy"] == thinning.NAME
+            for block in _blocks(counts, raw, arguments, stream):
                 input_x.append(block.input)
                 truth_x.append(block.truth)
                 visible.append(block.visible_total)
-                n_hidden += block.truth.nnz
-            common = {"task": condition["task"], "kind": "hidden", "n_hidden": n_hidden}
+                n_hidden += np.prod(block.truth.shape) if thinned else block.truth.nnz
+            kind = "thinned" if thinned else "hidden"
+            common = {"task": condition["task"], "kind": kind, "n_hidden": int(n_hidden)}
             question.uns(common)
             if "var/symbol" in file:
                 question.column("var", "symbol", read_column(file, "var", "symbol"))
@@ -66,6 +66,15 @@ def prepare(
         with input.open("rb") as written:
             digest = hashlib.file_digest(written, "sha256").hexdigest()
         answer.uns(common | {"input_sha256": digest, "arguments": arguments})
+
+
+def _blocks(
+    counts: Matrix, raw: Path, arguments: Mapping[str, Any], stream: np.random.SeedSequence
+) -> Iterator[Block]:
+    rows, percentage = _canonical(counts, raw), arguments["percentage"]
+    if arguments["strategy"] == thinning.NAME:
+        return thinning.thin(rows, counts.shape, percentage, stream)
+    return mask(rows, counts.shape, counts.stored, percentage, arguments["strategy"], stream)
 
 
 def _canonical(counts: Matrix, path: Path) -> Iterator[sparse.csr_matrix]:
