@@ -74,7 +74,8 @@ class Parameters {
         def text = shown(value)
         if (!ok) { return spec.errorMessage ?: value == true ? 'needs a value' : "expected ${types.join(' or ')}" }
         def known = spec.enum ?: spec.words // `words`: any of them, joined by commas
-        def unknown = known && (spec.words ? text.tokenize(',')*.trim() : [text]).find { word -> !(word in known*.toString()) }
+        def given = !known ? [] : spec.words ? text.tokenize(',')*.trim() : [text]
+        def unknown = given.find { word -> !(word in known*.toString()) }
         if (unknown) {
             def near = nearest(unknown, known*.toString())
             return (near ? "did you mean '${near}'? " : '') + "There are: ${known.join(', ')}"
