@@ -69,12 +69,13 @@ def plan_runs(
     variants: Sequence[tuple[dict[str, Any], str]],
     given: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Every variant on every condition of a task that its model does."""
+    """Every variant on every condition of a task, and a dataset, that its model does."""
     pairs = [
         (condition, model, variant)
         for condition in conditions
         for model, variant in variants
         if condition["task"] in model["manifest"]["tasks"]
+        and condition["dataset"] in model["manifest"].get("datasets", [condition["dataset"]])
     ]
     return [_run(*pair, index, given) for index, pair in enumerate(pairs)]
 

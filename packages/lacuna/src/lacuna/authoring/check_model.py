@@ -64,7 +64,9 @@ class Subject:
 
     def planned(self, recipe: Recipe, case: Case, variant: str) -> dict[str, Any]:
         """The run that a plan would hold."""
-        pair = (listing([recipe], room=self.checkpoints)["models"][0], variant)
+        model = listing([recipe], room=self.checkpoints)["models"][0]
+        manifest = {k: v for k, v in model["manifest"].items() if k != "datasets"}
+        pair = (model | {"manifest": manifest}, variant)
         return plan_runs([case.condition(self.task)], [pair], {"engine": self.engine})[0]
 
     def run(

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -11,9 +11,9 @@ import numpy as np
 from scipy import sparse
 
 from lacuna.authoring.cases import Case
-from lacuna.tasks.reconstruction import thinning
+from lacuna.tasks.reconstruction import simulated, thinning
 from lacuna.tasks.reconstruction.evaluate import Prediction, Truth
-from lacuna.tasks.reconstruction.masking import Block, hide
+from lacuna.tasks.reconstruction.masking import hide
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_names, read_uns
 from lacuna_contract.values import SPACES
 
@@ -22,89 +22,124 @@ SPACE_METRIC = "mse_lognorm"  # low only if the values are what they are declare
 ARGUMENTS = {"percentage": 0.15, "strategy": "uniform"}
 
 
-def simulate(cells: int, genes: int, seed: int, groups: int = 4) -> np.ndarray:
-    """Poisson counts (cells, genes) of cells of some groups, each with marker genes of its own, at
-    depths that differ between cells."""
+@dataclass(frozen=True)
+class World:
+    """Simulated counts (cells, genes), what is hidden of them, names, and the law (as
+    `lacuna.tasks.reconstruction.simulated` has it)."""
+
+    counts: np.ndarray
+    hidden: np.ndarray
+    cells: np.ndarray
+    genes: np.ndarray
+    depth: np.ndarray
+    component: np.ndarray
+    share: np.ndarray
+
+    def order(self, rows: np.ndarray, columns: np.ndarray) -> "World":
+        """The same cells and genes, in another order."""
+        return World(
+            self.counts[rows][:, columns],
+            self.hidden[rows][:, columns],
+            self.cells[rows],
+            self.genes[columns],
+            self.depth[rows],
+            self.component[rows],
+            self.share[:, columns],
+        )
+
+
+def world(cells: int, genes: int, seed: int, hidden: float, groups: int = 4) -> World:
+    """Poisson counts of cells of some groups, each with marker genes of its own, at depths that
+    differ between cells; a share `hidden` of the entries to hide."""
     rng = np.random.default_rng(seed)
     rates = np.tile(rng.lognormal(-0.5, 1.0, genes), (groups, 1))
     for group in range(groups):
         rates[group, rng.choice(genes, max(1, genes // 5), replace=False)] *= 6
     depths = rng.lognormal(0, 0.4, cells)
-    counts = rng.poisson(depths[:, None] * rates[rng.integers(0, groups, cells)])
-    return counts.astype(np.float32)
+    component = rng.integers(0, groups, cells)
+    counts = rng.poisson(depths[:, None] * rates[component]).astype(np.float32)
+    totals = rates.sum(axis=1)
+    return World(
+        counts,
+        rng.random(counts.shape) < hidden,
+        np.array([f"cell_{i}" for i in range(cells)], dtype=object),
+        np.array([f"gene_{j}" for j in range(genes)], dtype=object),
+        depths * totals[component],
+        component,
+        rates / totals[:, None],
+    )
+
+
+def simulate(cells: int, genes: int, seed: int) -> np.ndarray:
+    """The counts alone."""
+    return world(cells, genes, seed, 0).counts
 
 
 def cases(folder: Path) -> Iterator[Case]:
     """Write the inputs and truths into `folder`; the first is the plain one."""
     rng = np.random.default_rng(0)
-    counts = simulate(300, 100, seed=1)
-    hidden = rng.random(counts.shape) < 0.15
-    names = [f"cell_{i}" for i in range(300)], [f"gene_{j}" for j in range(100)]
+    base = world(300, 100, seed=1, hidden=0.15)
     plain = Case("plain", "300 cells x 100 genes, 15 % hidden", folder / "plain", ARGUMENTS)
-    yield _write(plain, counts, hidden, *names)
+    yield _write(plain, base)
 
-    rows, columns = rng.permutation(300), rng.permutation(100)
     case = replace(
         plain, name="permuted", what="the same cells and genes in another order",
         folder=folder / "permuted", alike=True,
     )  # fmt: skip
-    order = [names[0][i] for i in rows], [names[1][j] for j in columns]
-    yield _write(case, counts[rows][:, columns], hidden[rows][:, columns], *order)
+    yield _write(case, base.order(rng.permutation(300), rng.permutation(100)))
 
-    dark = hidden.copy()
+    empty, dark = base.counts.copy(), base.hidden.copy()
+    empty[8], empty[:, 12] = 0, 0
     dark[7], dark[:, 11] = True, True
     what = "a cell and a gene of which nothing is visible, a cell and a gene without counts"
-    empty = counts.copy()
-    empty[8], empty[:, 12] = 0, 0
-    yield _write(replace(plain, name="dark", what=what, folder=folder / "dark"),
-                 empty, dark, *names)  # fmt: skip
+    case = replace(plain, name="dark", what=what, folder=folder / "dark")
+    yield _write(case, replace(base, counts=empty, hidden=dark))
 
-    one = np.zeros_like(hidden)
+    one = np.zeros_like(base.hidden)
     one[17, 23] = True
-    yield _write(replace(plain, name="single", what="one hidden entry", folder=folder / "single"),
-                 counts, one, *names)  # fmt: skip
+    case = replace(plain, name="single", what="one hidden entry", folder=folder / "single")
+    yield _write(case, replace(base, hidden=one))
 
-    half = rng.random(counts.shape) < 0.5
+    half = rng.random(base.counts.shape) < 0.5
     case = replace(
         plain, name="half", what="half of the entries hidden", folder=folder / "half", level=True
     )
-    yield _write(case, counts, half, *names)
+    yield _write(case, replace(base, hidden=half))
 
-    arguments = {"percentage": 0.2, "strategy": thinning.NAME}
-    split = thinning.thin(
-        iter([sparse.csr_matrix(counts)]), counts.shape, 0.2, np.random.SeedSequence(5)
-    )
     case = replace(
         plain, name="thinned", what="a fifth of the counts held out, no entry hidden",
-        folder=folder / "thinned", arguments=arguments, level=True,
+        folder=folder / "thinned", level=True,
+        arguments={"percentage": 0.2, "strategy": thinning.NAME},
     )  # fmt: skip
-    yield _store(case, next(split), "thinned", *names)
+    yield _write(case, base)
 
-    counts = simulate(40, 200, seed=2)
-    hidden = rng.random(counts.shape) < 0.3
-    names = [f"cell_{i}" for i in range(40)], [f"gene_{j}" for j in range(200)]
     case = replace(plain, name="wide", what="40 cells x 200 genes", folder=folder / "wide")
-    yield _write(case, counts, hidden, *names)
+    yield _write(case, world(40, 200, seed=2, hidden=0.3))
 
 
-def _write(
-    case: Case, counts: np.ndarray, hidden: np.ndarray, cells: list[str], genes: list[str]
-) -> Case:
-    block = hide(sparse.csr_matrix(counts), np.flatnonzero(hidden))
-    return _store(case, block, "hidden", cells, genes)
-
-
-def _store(case: Case, block: Block, kind: str, cells: list[str], genes: list[str]) -> Case:
+def _write(case: Case, data: World) -> Case:
     case.folder.mkdir(parents=True)
-    n_hidden = len(cells) * len(genes) if kind == "thinned" else block.truth.nnz
-    about = {"task": "reconstruction", "kind": kind, "n_hidden": n_hidden}
-    with H5adWriter(case.input, cells, genes) as out:
+    counts, thinned = sparse.csr_matrix(data.counts), case.arguments["strategy"] == thinning.NAME
+    if thinned:
+        seed = np.random.SeedSequence(5)
+        block = next(thinning.thin([counts], counts.shape, case.arguments["percentage"], seed))
+    else:
+        block = hide(counts, np.flatnonzero(data.hidden))
+    about = {
+        "task": "reconstruction",
+        "kind": "thinned" if thinned else "hidden",
+        "n_hidden": data.counts.size if thinned else block.truth.nnz,
+    }
+    names = list(data.cells), list(data.genes)
+    with H5adWriter(case.input, *names) as out:
         out.csr("X", np.float32).append(block.input)
         out.uns(about)
     digest = hashlib.sha256(case.input.read_bytes()).hexdigest()
-    with H5adWriter(case.truth, cells, genes) as out:
+    with H5adWriter(case.truth, *names) as out:
         out.csr("X", np.float32).append(block.truth)
         out.column("obs", "visible_total", block.visible_total)
+        nothing = np.zeros(len(data.genes))
+        simulated.write_law(out, data.depth, data.component, data.share, nothing)
         out.uns(about | {"input_sha256": digest, "arguments": case.arguments})
     return case
 

@@ -11,6 +11,7 @@ TASK = Task(
     folder="masked",
     datasets={
         "pbmc": "700 PBMC x 765 genes, there offline",
+        "simulated": "1,000 cells x 765 genes, drawn from a known law that was fitted to pbmc",
         "pbmc3k": "2,700 PBMC x 32,738 genes, downloaded when asked for",
     },
     default_datasets=("pbmc",),

@@ -11,14 +11,14 @@ from scipy import sparse
 
 from lacuna import datasets, seeds
 from lacuna.counts import import_counts, sized_chunks
-from lacuna.tasks.reconstruction import thinning
+from lacuna.tasks.reconstruction import simulated, thinning
 from lacuna.tasks.reconstruction.masking import Block, mask
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names
 
 CHUNK_ENTRIES = 2_000_000
-BUILT_IN = {"pbmc": datasets.pbmc, "pbmc3k": datasets.pbmc3k}
+BUILT_IN = {"pbmc": datasets.pbmc, "pbmc3k": datasets.pbmc3k, "simulated": simulated.write}
 
 
 def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) -> None:
@@ -63,6 +63,8 @@ def prepare(
         answer.column("obs", "visible_total", np.concatenate(visible))
         if "obs/cell_type" in file:
             answer.column("obs", "cell_type", read_column(file, "obs", "cell_type"))
+        if law := simulated.read_law(file):
+            simulated.write_law(answer, **law)
         with input.open("rb") as written:
             digest = hashlib.file_digest(written, "sha256").hexdigest()
         answer.uns(common | {"input_sha256": digest, "arguments": arguments})
