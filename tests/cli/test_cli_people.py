@@ -66,7 +66,7 @@ def test_prepare_data_says_everything_that_is_wrong(here, capsys):
     (here / "datasets.csv").write_text("dataset,path\nmine,nothing.h5ad\n")
     assert run("prepare-data", ["--sheet", "datasets.csv", "--seed", "x"]) == 1
     error = capsys.readouterr().err
-    assert "dataset 'mine': nothing.h5ad: no such file" in error
+    assert "dataset 'mine': nothing.h5ad: no such file or folder" in error
     assert "seed 'x'" in error
     assert run("prepare-data", ["--dataset", "pmbc"]) == 1
     assert "Did you mean 'pbmc'?" in capsys.readouterr().err

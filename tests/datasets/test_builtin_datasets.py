@@ -45,7 +45,8 @@ def test_pbmc_is_the_counts_that_scanpy_logged(pbmc):
 def test_pbmc_holds_nothing_of_what_leaks(pbmc):
     found = anndata.read_h5ad(pbmc)
     assert found.raw is None
-    assert [*found.obsm, *found.obsp, *found.uns, *found.layers, *found.varm] == []
+    assert [*found.obsm, *found.obsp, *found.layers, *found.varm] == []
+    assert dict(found.uns) == {"lacuna": {"organism": "human"}}
 
 
 def test_scanpy_is_not_imported(tmp_path):

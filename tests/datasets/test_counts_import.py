@@ -182,11 +182,76 @@ def test_a_missing_column(tmp_path, dense):
         imported(tmp_path, adata_of(dense), cell_type="kinds")
 
 
-def test_names_that_repeat(tmp_path, dense):
+def test_cell_names_that_repeat(tmp_path, dense):
     adata = adata_of(dense)
-    adata.var_names = ["A", "A", "A", "B", "B", *adata.var_names[5:]]
-    with pytest.raises(ContractError, match=r"gene names repeat: 'A' \(3 times\), 'B' \(2 times\)"):
+    adata.obs_names = ["A", "A", "A", "B", "B", *adata.obs_names[5:]]
+    with pytest.raises(ContractError, match=r"cell names repeat: 'A' \(3 times\), 'B' \(2 times\)"):
         imported(tmp_path, adata)
+
+
+def test_gene_names_that_repeat_get_numbers_and_stay_symbols(tmp_path, dense):
+    adata = adata_of(dense)
+    names = ["A", "A-1", "A", "B", "A", *adata.var_names[5:]]
+    adata.var_names = names
+    found = imported(tmp_path, adata)
+    assert list(found.var_names[:5]) == ["A", "A-1", "A-2", "B", "A-3"]
+    assert list(found.var["symbol"]) == names
+    assert (found.X.toarray() == dense).all()
+    adata.var["gene_name"] = [f"S{i}" for i in range(25)]
+    assert list(imported(tmp_path, adata).var["symbol"])[:2] == ["S0", "S1"]
+
+
+def test_ensembl_ids_with_symbols_that_repeat(tmp_path, dense):
+    adata = adata_of(dense)
+    adata.var_names = [f"ENSG{i:011d}" for i in range(25)]
+    adata.var["known_as"] = ["MATR3", "MATR3", *(f"S{i}" for i in range(23))]
+    found = imported(tmp_path, adata, symbol="known_as")
+    assert list(found.var_names) == list(adata.var_names)
+    assert list(found.var["symbol"][:3]) == ["MATR3", "MATR3", "S0"]
+    with pytest.raises(ContractError, match="unknown column of var 'known'. Did you mean 'known_a"):
+        imported(tmp_path, adata, symbol="known")
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_cells_and_genes_without_counts_stay(tmp_path, dense, form):
+    empty = dense.copy()
+    empty[[0, 5, 119]], empty[:, [0, 7, 24]] = 0, 0
+    found = imported(tmp_path, adata_of(FORMS[form](empty)))
+    assert found.shape == (120, 25)
+    assert (found.X.toarray() == empty).all()
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_a_subsample_is_drawn_by_its_seed(tmp_path, dense, form, monkeypatch):
+    options = {"cell_type": "kind", "subsample": 30}
+    adata = adata_of(FORMS[form](dense))
+    first = imported(tmp_path, adata, **options)
+    monkeypatch.setattr(counts, "CHUNK_ENTRIES", 40)
+    monkeypatch.setattr(counts, "CSC_ENTRIES", 50)
+    again = imported(tmp_path, adata, **options)
+    other = imported(tmp_path, adata, **options, seed=1)
+    assert list(first.obs_names) == list(again.obs_names) != list(other.obs_names)
+    rows = [int(name.removeprefix("cell")) for name in first.obs_names]
+    assert len(rows) == 30
+    assert rows == sorted(rows)
+    assert (first.X.toarray() == dense[rows]).all()
+    assert (again.X.toarray() == dense[rows]).all()
+    assert list(first.obs["cell_type"]) == [("B", "T")[row % 2] for row in rows]
+    with pytest.raises(ContractError, match="has 120 cells; 121 of them were asked for"):
+        imported(tmp_path, adata, subsample=121)
+
+
+def test_the_organism_is_told(tmp_path, dense):
+    assert imported(tmp_path, adata_of(dense), organism="mouse").uns["lacuna"] == {
+        "organism": "mouse"
+    }
+
+
+def test_an_hdf5_file_that_is_neither(tmp_path):
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["weights"] = np.zeros(3)
+    with pytest.raises(ContractError, match="neither an h5ad nor a 10x file: it holds weights"):
+        import_counts(tmp_path / "in.h5", tmp_path / "out.h5ad")
 
 
 def test_no_x(tmp_path, dense):

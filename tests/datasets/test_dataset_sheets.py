@@ -35,6 +35,8 @@ def test_rows(tmp_path):
         ("dataset,path\nm,a,b\n", "line 2: more values than columns: ..b.."),
         ("dataset,path\nmy data,a\n", "line 2: .*dataset: expected letters, digits"),
         ("dataset,path\n", "the sheet has no rows"),
+        ("dataset,path,subsample\nm,a,0\n", "line 2: .*subsample: expected a whole number from 1"),
+        ("dataset,path,subsample_seed\nm,a,x\n", "line 2: .*subsample_seed: expected a whole"),
         ("", "column 'dataset' is missing"),
     ],
 )

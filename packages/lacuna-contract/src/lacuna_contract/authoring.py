@@ -68,9 +68,9 @@ def model(task: str, *, value_space: str = "counts") -> Callable[[Callable[..., 
     In pieces, as a class: ``__init__`` takes the keyword parameters, ``fit(chunks)`` sees every
     `Chunk` (the iterable can be gone through more than once), ``predict(chunk)`` returns as above.
 
-    A parameter named seed, genes, symbols, cells, device, threads or kind is filled by the harness;
-    `truth` too, for a ceiling, and `checkpoint`: the folder of the files that model.json asks for,
-    or None. Every other one comes from the variant in model.json.
+    A parameter named seed, genes, symbols, cells, organism, device, threads, kind or checkpoint is
+    filled by the harness; `truth` too, for a ceiling. Every other one comes from the variant in
+    model.json.
 
     A main.py may declare a model for each of several tasks. The task "multimodal" has one form::
 

@@ -13,10 +13,16 @@ class Matrix:
     """Rows of a stored matrix, a few at a time. CSR comes as CSR, dense as an array.
 
     `shape` is (rows, columns), `stored` the number of stored entries (rows * columns when dense),
-    `format` "csr_matrix", "csc_matrix" or "array". CSC can be described, not read by rows.
+    `format` "csr_matrix", "csc_matrix" or "array". CSC can be described, not read by rows. `kind`
+    and `shape` say what a group is that does not say so itself.
     """
 
-    def __init__(self, stored: h5py.Group | h5py.Dataset):
+    def __init__(
+        self,
+        stored: h5py.Group | h5py.Dataset,
+        kind: str | None = None,
+        shape: tuple[int, int] | None = None,
+    ):
         self._node = stored
         if isinstance(stored, h5py.Dataset):
             self.format = "array"
@@ -24,9 +30,9 @@ class Matrix:
             self.dtype = stored.dtype
             self.stored = int(np.prod(stored.shape))
             return
-        kind = stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format", "?"))
+        kind = kind or stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format", "?"))
         self.format = {"csr": "csr_matrix", "csc": "csc_matrix"}.get(kind, str(kind))
-        shape = stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
+        shape = shape or stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
         if self.format not in ("csr_matrix", "csc_matrix") or shape is None:
             where = f"{stored.file.filename}:{stored.name}"
             raise ContractError(f"{where} is '{kind}'; expected array, csr_matrix or csc_matrix")

@@ -1,18 +1,22 @@
-"""Counts out of anybody's h5ad: CSR, CSC or dense, of any numeric type, in pieces.
+"""Counts out of anybody's file, in pieces: an h5ad (CSR, CSC or dense, of any numeric type), a 10x
+.h5, or a folder with an .mtx.
 
 What is not counts is refused with what was found. Nothing is rounded, clipped or exponentiated to
 make it fit.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import h5py
 import numpy as np
 from scipy import sparse
 
+from lacuna import seeds, tenx
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import (
     H5adWriter,
@@ -102,17 +106,16 @@ def find_matrix(file: h5py.File, layer: str | None) -> str:
     raise ContractError(f"{file.filename}: {suggest(layer, layers, 'layer')}")
 
 
-def check_unique(names: list[str], what: str, where: str | Path) -> None:
-    """Raise `ContractError` naming the names that repeat."""
+def check_unique(names: list[str], where: str | Path) -> None:
+    """Raise `ContractError` naming the cells whose names repeat."""
     if len(set(names)) == len(names):
         return
     repeated = [(name, n) for name, n in Counter(names).items() if n > 1]
     shown = ", ".join(f"'{name}' ({n} times)" for name, n in repeated[:5])
     more = f" and {len(repeated) - 5} more" if len(repeated) > 5 else ""
-    frame = "obs" if what == "cell" else "var"
     raise ContractError(
-        f"{where}: {what} names repeat: {shown}{more}. Cells and genes are matched by name, so "
-        f"each must be given once, e.g. with adata.{frame}_names_make_unique()"
+        f"{where}: cell names repeat: {shown}{more}. Cells are matched by name, so each must be "
+        "given once, e.g. with adata.obs_names_make_unique()"
     )
 
 
@@ -154,40 +157,78 @@ def whole_alternatives(file: h5py.File) -> list[str]:
     return found
 
 
+def make_unique(names: list[str]) -> list[str]:
+    """Gene names of which each is there once: repetitions get a number, as in anndata.
+
+    >>> make_unique(["A", "B", "A", "A-1"])
+    ['A', 'B', 'A-2', 'A-1']
+    """
+    taken, used, found = set(names), set(), []
+    for name in names:
+        new, number = name, 0
+        while new in used or (number and new in taken):
+            number += 1
+            new = f"{name}-{number}"
+        used.add(new)
+        found.append(new)
+    return found
+
+
+def _nothing() -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Source:
-    """The counts of an h5ad: opened, named, not read yet."""
+    """Somebody's counts: opened, named, not read yet.
 
-    file: h5py.File
-    path: str
+    where
+        For messages: file and slot.
+    chunks
+        Yields (first cell, CSR of any type), as the file has them.
+    symbols
+        The genes' symbols, given the name of the column that has them, or None for one of the usual
+        names; None where there are none.
+    column
+        A column of obs as text.
+    hint
+        What to do when the values are no counts.
+    """
+
+    where: str
     cells: list[str]
     genes: list[str]
+    chunks: Callable[[], Iterator[tuple[int, sparse.csr_matrix]]]
+    symbols: Callable[[str | None], list[str] | None]
+    column: Callable[[str], list[str]]
+    hint: Callable[[], str] = _nothing
 
-    @property
-    def where(self) -> str:
-        """For messages: file and slot."""
-        return f"{self.file.filename}: {self.path}"
-
-    def rows(self) -> Iterator[sparse.csr_matrix]:
-        """Canonical CSR float32 chunks, checked to be counts."""
-        for first, rows in _any_rows(self.file[self.path]):
+    def rows(self, keep: np.ndarray | None = None) -> Iterator[sparse.csr_matrix]:
+        """Canonical CSR float32 chunks, checked to be counts; of the cells in the bool vector
+        `keep` alone."""
+        for first, rows in self.chunks():
+            if keep is not None:
+                kept = np.flatnonzero(keep[first : first + rows.shape[0]])
+                where, rows = first + kept, rows[kept]
+            else:
+                where = range(first, first + rows.shape[0])
             found = problem(rows.data)
             if found:
-                self._refuse(first, rows, *found)
+                self._refuse(where, rows, *found)
             rows.sum_duplicates()
             rows.eliminate_zeros()
             yield rows.astype(np.float32)
 
-    def _refuse(self, first: int, rows: sparse.csr_matrix, name: str, bad: np.ndarray) -> None:
+    def _refuse(
+        self, where: Sequence[int], rows: sparse.csr_matrix, name: str, bad: np.ndarray
+    ) -> None:
         at = int(np.flatnonzero(bad)[0])
         row = int(np.searchsorted(rows.indptr, at, side="right")) - 1
-        cell, gene = self.cells[first + row], self.genes[rows.indices[at]]
-        others = [path for path in whole_alternatives(self.file) if path != self.path]
-        hint = f" These hold whole counts: {', '.join(others)}." if others else ""
+        cell, gene = self.cells[where[row]], self.genes[rows.indices[at]]
         raise ContractError(
             f"{self.where} holds {name}: {rows.data[at]} at cell '{cell}', gene '{gene}', the "
             f"first of {int(bad.sum())} among {len(bad)} stored values. Expected raw counts "
-            f"(whole, not negative).{hint} Name the layer in the dataset sheet's column 'layer'."
+            f"(whole, not negative).{self.hint()}"
         )
 
 
@@ -199,18 +240,87 @@ def open_counts(file: h5py.File, layer: str | None = None) -> Source:
     if encoding == "dataframe":
         raise ContractError(f"{file.filename}: {path} is a dataframe; expected a matrix of counts")
     matrix = Matrix(stored)
-    genes_axis = "raw/var" if path == "raw/X" else "var"
-    cells, genes = Frame(file, "obs").names(), Frame(file, genes_axis).names()
+    genes_axis = Frame(file, "raw/var" if path == "raw/X" else "var")
+    cells, genes = Frame(file, "obs").names(), genes_axis.names()
     if matrix.shape != (len(cells), len(genes)):
         raise ContractError(
             f"{file.filename}: {path} has shape {matrix.shape}, but there are {len(cells)} cell "
             f"names and {len(genes)} gene names"
         )
-    if 0 in matrix.shape:
-        raise ContractError(f"{file.filename}: {path} is empty, of shape {matrix.shape}")
-    check_unique(cells, "cell", file.filename)
-    check_unique(genes, "gene", file.filename)
-    return Source(file, path, cells, genes)
+
+    def symbols(column: str | None) -> list[str] | None:
+        there = genes_axis.columns()
+        column = column or next((name for name in SYMBOLS if name in there), None)
+        return genes_axis.text(column) if column else None
+
+    def hint() -> str:
+        others = [other for other in whole_alternatives(file) if other != path]
+        there = f" These hold whole counts: {', '.join(others)}." if others else ""
+        return f"{there} Name the layer in the dataset sheet's column 'layer'."
+
+    return _checked(
+        Source(
+            f"{file.filename}: {path}", cells, genes, lambda: _any_rows(stored), symbols,
+            Frame(file, "obs").text, hint,
+        )
+    )  # fmt: skip
+
+
+def _of_table(where: str, table: tenx.Table, layer: str | None) -> Source:
+    if layer:
+        raise ContractError(f"{where} has no layers; layer '{layer}' was asked for")
+
+    def symbols(column: str | None) -> list[str]:
+        if column:
+            raise ContractError(f"{where} has its symbols in a place of its own; leave '{column}'")
+        return table.symbols
+
+    def column(name: str) -> list[str]:
+        raise ContractError(f"{where} has no columns of cells; column '{name}' was asked for")
+
+    return _checked(Source(where, table.cells, table.genes, table.rows, symbols, column))
+
+
+def _checked(found: Source) -> Source:
+    """The same with each gene name once; `ContractError` for no cells, no genes, or cells whose
+    names repeat."""
+    if not found.cells or not found.genes:
+        shape = len(found.cells), len(found.genes)
+        raise ContractError(f"{found.where} is empty, of shape {shape}")
+    check_unique(found.cells, found.where)
+    if len(set(found.genes)) == len(found.genes):
+        return found
+    names = found.genes
+    return replace(
+        found,
+        genes=make_unique(names),
+        symbols=lambda column: found.symbols(column) or names,
+    )
+
+
+@contextmanager
+def open_source(path: Path, layer: str | None = None) -> Iterator[Source]:
+    """The counts of an h5ad, of a 10x .h5, or of a folder with an .mtx; `ContractError` for what is
+    none of them, or is damaged."""
+    try:
+        if path.is_dir() or path.name.endswith((".mtx", ".mtx.gz")):
+            if not path.exists():
+                raise ContractError(f"{path}: no such file")
+            yield _of_table(str(path), tenx.read_mtx(path), layer)
+            return
+        with open_h5ad(path) as file:
+            if tenx.is_tenx(file):
+                yield _of_table(str(path), tenx.read_h5(file), layer)
+            elif "obs" in file and "var" in file:
+                yield open_counts(file, layer)
+            else:
+                raise ContractError(
+                    f"{path} is neither an h5ad nor a 10x file: it holds "
+                    f"{', '.join(sorted(file)) or 'nothing'}; expected obs, var and X, or matrix"
+                )
+    except (OSError, KeyError) as error:
+        # h5py's words for a file whose header is whole and whose data are not.
+        raise ContractError(f"{path} is damaged: {error}") from None
 
 
 def _any_rows(stored: h5py.Group | h5py.Dataset) -> Iterator[tuple[int, sparse.csr_matrix]]:
@@ -273,26 +383,53 @@ def import_counts(
     output: str | Path,
     layer: str | None = None,
     cell_type: str | None = None,
+    symbol: str | None = None,
+    organism: str | None = None,
+    subsample: int | None = None,
+    seed: int = 0,
 ) -> None:
-    """Write the counts of any h5ad as the CSR float32 file that the benchmark starts from.
+    """Write anybody's counts as the CSR float32 file that the benchmark starts from.
 
-    Raises `ContractError` when the file cannot be read, has no such layer, repeats a name, or
-    holds anything but counts.
+    Parameters
+    ----------
+    source
+        An h5ad, a 10x .h5, or a folder with an .mtx.
+    layer
+        The layer of an h5ad that holds the counts; X without.
+    cell_type, symbol
+        Columns of obs and of var. Without `symbol`, one of the usual names is taken if it is there.
+    organism
+        For models that know one.
+    subsample
+        How many cells to take, in their order; drawn with `seed`.
+
+    Raises `ContractError` when the file cannot be read, has no such layer or column, repeats a
+    cell's name, has fewer cells, or holds anything but counts.
     """
-    with open_h5ad(source) as file:
-        try:
-            counts = open_counts(file, layer)
-            axis = Frame(file, "raw/var" if counts.path == "raw/X" else "var")
-            symbol = next((name for name in SYMBOLS if name in axis.columns()), None)
-            types = Frame(file, "obs").text(cell_type) if cell_type else None
-            with H5adWriter(output, counts.cells, counts.genes) as writer:
-                x = writer.csr("X", np.float32)
-                for rows in counts.rows():
-                    x.append(rows)
-                if types:
-                    writer.column("obs", "cell_type", types)
-                if symbol:
-                    writer.column("var", "symbol", axis.text(symbol))
-        except (OSError, KeyError) as error:
-            # h5py's words for a file whose header is whole and whose data are not.
-            raise ContractError(f"{source} is damaged: {error}") from None
+    with open_source(Path(source), layer) as counts:
+        symbols = counts.symbols(symbol)
+        types = counts.column(cell_type) if cell_type else None
+        keep, cells = None, counts.cells
+        if subsample is not None:
+            keep = _drawn(counts, subsample, seed)
+            cells, types = (names and list(compress(names, keep)) for names in (cells, types))
+        with H5adWriter(output, cells, counts.genes) as writer:
+            x = writer.csr("X", np.float32)
+            for rows in counts.rows(keep):
+                x.append(rows)
+            if types:
+                writer.column("obs", "cell_type", types)
+            if symbols:
+                writer.column("var", "symbol", symbols)
+            if organism:
+                writer.uns({"organism": organism})
+
+
+def _drawn(counts: Source, subsample: int, seed: int) -> np.ndarray:
+    n = len(counts.cells)
+    if subsample > n:
+        raise ContractError(f"{counts.where} has {n} cells; {subsample} of them were asked for")
+    chosen = seeds.generator(seeds.sequence(seed, "subsample")).choice(n, subsample, replace=False)
+    keep = np.zeros(n, dtype=bool)
+    keep[chosen] = True
+    return keep

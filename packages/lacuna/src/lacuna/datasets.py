@@ -28,9 +28,9 @@ ROUNDING = 0.2
 
 
 def read_sheet(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a dataset sheet: ``{"dataset", "path", "task", "layer", "cell_type"}``, the last
-    three only where they are filled in (`task` has a default). `ContractError` lists everything
-    that is wrong with the sheet, by line. Whether the files exist is not looked at.
+    """The rows of a dataset sheet: ``{"dataset", "path", "task", ...}``, a key for each column of
+    schema `dataset_sheet` that is filled in (`task` has a default). `ContractError` lists all that
+    is wrong with the sheet, by line. Whether the files exist is not looked at.
     """
     path = Path(path)
     if not path.is_file():
@@ -102,6 +102,7 @@ def pbmc(output: str | Path) -> None:
     with H5adWriter(output, cells, genes) as writer:
         writer.csr("X", np.float32).append(unscale(scaled))
         writer.column("obs", "cell_type", types)
+        writer.uns({"organism": "human"})
 
 
 def unscale(logged: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -140,7 +141,7 @@ def pbmc3k(output: str | Path) -> None:
     if not path.is_file():
         download(PBMC3K, path, "pbmc3k")
     _check_pbmc3k(path)
-    import_counts(path, output)
+    import_counts(path, output, organism="human")
 
 
 def _check_pbmc3k(path: Path) -> None:

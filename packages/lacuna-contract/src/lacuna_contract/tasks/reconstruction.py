@@ -17,19 +17,21 @@ from lacuna_contract.descriptor import HIDDEN
 from lacuna_contract.errors import ContractError, NotApplicable
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names, read_uns
 
-FILLED = ("genes", "symbols", "cells", "kind")
+FILLED = ("genes", "symbols", "cells", "kind", "organism")
 #: Entries of a piece of thinned counts: a model's answer is dense, however sparse the counts are.
 DENSE_ENTRIES = 2_000_000
 
 
 def given(file: h5py.File) -> dict[str, Any]:
-    """Names of cells and genes, the genes' symbols, and how values were hidden."""
-    genes = read_names(file, "var")
+    """Names of cells and genes, the genes' symbols, how values were hidden, and the organism (None
+    where it is not known)."""
+    genes, about = read_names(file, "var"), read_uns(file)
     return {
         "genes": genes,
         "symbols": read_column(file, "var", "symbol") if "var/symbol" in file else genes,
         "cells": read_names(file, "obs"),
-        "kind": read_uns(file).get("kind"),
+        "kind": about.get("kind"),
+        "organism": about.get("organism"),
     }
 
 

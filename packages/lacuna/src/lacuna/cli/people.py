@@ -41,8 +41,8 @@ def _find_files(
     for row in rows:
         if row["source"] is not None:
             row["source"] = datasets.locate({"path": row["source"]}, sheet)
-            if not Path(row["source"]).is_file():
-                problems.add(f"dataset '{row['dataset']}': {row['source']}: no such file")
+            if not Path(row["source"]).exists():
+                problems.add(f"dataset '{row['dataset']}': {row['source']}: no such file or folder")
 
 
 def _prepare(args: argparse.Namespace, rows: list[dict], conditions: list[dict]) -> list[Outcome]:

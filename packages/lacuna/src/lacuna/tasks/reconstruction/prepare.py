@@ -15,7 +15,7 @@ from lacuna.tasks.reconstruction import simulated, thinning
 from lacuna.tasks.reconstruction.masking import Block, mask
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError
-from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names
+from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names, read_uns
 
 CHUNK_ENTRIES = 2_000_000
 BUILT_IN = {"pbmc": datasets.pbmc, "pbmc3k": datasets.pbmc3k, "simulated": simulated.write}
@@ -26,7 +26,9 @@ def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) ->
     if source is None:
         BUILT_IN[row["dataset"]](output)
     else:
-        import_counts(source, output, row.get("layer"), row.get("cell_type"))
+        names = ("layer", "cell_type", "symbol", "organism", "subsample")
+        options = {name: row.get(name) for name in names}
+        import_counts(source, output, **options, seed=row.get("subsample_seed") or 0)
 
 
 def prepare(
@@ -57,6 +59,8 @@ def prepare(
                 n_hidden += np.prod(block.truth.shape) if thinned else block.truth.nnz
             kind = "thinned" if thinned else "hidden"
             common = {"task": condition["task"], "kind": kind, "n_hidden": int(n_hidden)}
+            about = read_uns(file)
+            common |= {"organism": about["organism"]} if "organism" in about else {}
             question.uns(common)
             if "var/symbol" in file:
                 question.column("var", "symbol", read_column(file, "var", "symbol"))

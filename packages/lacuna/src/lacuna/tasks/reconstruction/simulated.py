@@ -121,6 +121,7 @@ def write(output: Path, cells: int = CELLS) -> None:
         component = np.concatenate([block.component for block in parts])
         out.column("obs", "cell_type", [law.types[code] for code in component])
         depth = np.concatenate([block.depth for block in parts])
+        out.uns({"organism": "human"})
         write_law(out, depth, component, law.share, law.dispersion)
 
 
