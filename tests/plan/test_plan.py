@@ -208,7 +208,9 @@ def sheet(tmp_path, text):
 
 def test_a_sheet(tmp_path):
     rows = sheet(
-        tmp_path, "dataset,path,layer,cell_type\nmine,a.h5ad,counts,kind\nyours,b.h5ad,,\n"
+        tmp_path,
+        "dataset,path,layer,cell_type,symbol,organism,subsample,subsample_seed\n"
+        "mine,a.h5ad,counts,kind\nyours,b.h5,,,name,mouse,100,7\n",
     )
     plan = make_plan({}, DISCOVERED, rows)
     assert [row["dataset"] for row in plan["datasets"]] == ["mine", "yours"]
@@ -220,10 +222,21 @@ def test_a_sheet(tmp_path):
         "cell_type": "kind",
         "file": "mine/raw/data.h5ad",
     }
+    theirs = {"symbol": "name", "organism": "mouse", "subsample": 100, "subsample_seed": 7}
+    assert plan["datasets"][1].items() >= theirs.items()
     both = make_plan({"datasets": "pbmc,yours"}, DISCOVERED, rows)
     assert [row["dataset"] for row in both["datasets"]] == ["pbmc", "yours"]
     with pytest.raises(ContractError, match="unknown dataset 'your'. Did you mean 'yours'?"):
         make_plan({"datasets": "your"}, DISCOVERED, rows)
+
+
+def test_a_model_for_certain_datasets_is_planned_on_no_others():
+    found = json.loads(json.dumps(DISCOVERED))
+    found["models"][0]["manifest"]["datasets"] = ["simulated"]
+    name = found["models"][0]["name"]
+    runs = make_plan({"datasets": "pbmc,simulated"}, found)["runs"]
+    assert {run["dataset"] for run in runs if run["model"] == name} == {"simulated"}
+    assert {run["dataset"] for run in runs} == {"pbmc", "simulated"}
 
 
 @pytest.mark.parametrize(

@@ -149,16 +149,15 @@ def _datasets(
 
 
 def _own(row: Mapping[str, Any], sheet: Path) -> dict[str, Any]:
-    numbers = {name: row.get(name) for name in ("subsample", "subsample_seed")}
+    given = {name: row[name] for name in ("symbol", "organism") if name in row}
+    given |= {name: int(row[name]) for name in ("subsample", "subsample_seed") if name in row}
     return {
         "task": row["task"],
         "dataset": row["dataset"],
         "source": row["path"],
         "layer": row.get("layer"),
         "cell_type": row.get("cell_type"),
-        "symbol": row.get("symbol"),
-        "organism": row.get("organism"),
-        **{name: text and int(text) for name, text in numbers.items()},
+        **given,
         "file": raw_file(row["dataset"]),
     }
 
