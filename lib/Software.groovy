@@ -12,6 +12,10 @@ class Software {
             Ending.refuse("'${executor}' pulls images from a registry: build and push them with bin/build-images --push --registry R, " +
                 "and name the same with --registry R")
         }
+        if (engine == 'apptainer' && !params.registry) {
+            Ending.refuse('Apptainer pulls its images from a registry: build and push them with bin/build-images --push --registry R, ' +
+                'and name the same with --registry R')
+        }
         def command = ["${projectDir}/bin/discover".toString(), '--models', params.models.toString()]
         // Whether an image is there can only be seen for an engine on this machine.
         if (engine == 'venv' || executor == 'local' && engine in ['docker', 'podman']) { command += ['--engine', engine] }

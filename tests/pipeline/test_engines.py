@@ -75,7 +75,8 @@ def calls(project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         log = shims.install(folder, engine)
         on_path(project, folder)
         profile = "gpu" if engine == "docker" else f"gpu,{engine}"
-        done = project.run("--outdir", f"results-{engine}", profile=profile)
+        pulled = ["--registry", "registry.example.org"] if engine == "apptainer" else []
+        done = project.run("--outdir", f"results-{engine}", *pulled, profile=profile)
         assert done.returncode == 0, done.stdout + done.stderr
         lines = log.read_text().splitlines()
         found[engine] = [line for line in lines if shlex.split(line)[1] in ("run", "exec")]
@@ -112,14 +113,16 @@ def test_a_model_is_shut_in(project: Project, calls: dict, engine: str) -> None:
     users = [words[i + 1] for i, word in enumerate(words) if word == "-u"]
     if os.getuid() == 0:
         assert users[-1] == "10001:10001"
-    elif engine == "docker":
-        assert users == [f"{os.getuid()}:{os.getgid()}"]
+    assert users[0] == f"{os.getuid()}:{os.getgid()}"
     assert "--cap-drop ALL" in call
     assert "no-new-privileges" in call
 
 
-def test_a_stage_cannot_write_to_what_others_made(project: Project, calls: dict) -> None:
-    call = next(line for line in calls["docker"] if "LACUNA_SALT" in line)
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_a_stage_cannot_write_to_what_others_made(
+    project: Project, calls: dict, engine: str
+) -> None:
+    call = next(line for line in calls[engine] if "LACUNA_SALT" in line)
     words = shlex.split(call)
     mounts = [words[i + 1] for i, word in enumerate(words) if word == "-v"]
     writable = [m for m in mounts if not m.endswith(":ro")]
@@ -132,3 +135,12 @@ def test_apptainer_shuts_in_by_its_own_means(calls: dict) -> None:
     call = of_model(calls["apptainer"], "plain")
     assert "--containall" in call
     assert "--net --network none" in call
+    assert "/.command.run:ro" in call
+    assert ("--security uid:10001,gid:10001" in call) == (os.getuid() == 0)
+
+
+def test_apptainer_without_a_registry_is_refused_before_anything_runs(project: Project) -> None:
+    done = project.run(profile="apptainer")
+    assert done.returncode != 0
+    assert "--registry R" in done.stdout + done.stderr
+    assert "Submitted process" not in done.stdout
