@@ -51,6 +51,29 @@ def test_what_is_given_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert run.value(run.pipeline(["-profile", "podman"], None), "-profile") == "podman"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"models": "svd", "salt": "s"}', "models: 'svd'  # one\n# seeds: 1\nsalt: s\nlist:\n  - 1\n"],
+)
+def test_what_a_file_of_parameters_says_wins_over_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params").write_text(text)
+    words = run.pipeline(["-params-file", "params"], "venv")
+    assert run.value(run.from_file(words), "--models") == "svd"
+    assert run.value(words, "--models") is None
+    assert run.value(words, "--seeds") == "1,2,3"
+    assert not any("salt" in word for word in words)
+
+
+def test_a_file_of_parameters_that_is_wrong(clone: Clone, tmp_path: Path) -> None:
+    file = tmp_path / "params.json"
+    assert "there is no such file" in clone.run("bin/run", "-params-file", str(file)).stderr
+    file.write_text('{"modles": "svd"}')
+    assert "Did you mean '--models'?" in clone.run("bin/run", "-params-file", str(file)).stderr
+
+
 def test_without_an_engine_it_is_venv_and_says_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -61,6 +62,26 @@ def value(words: Sequence[str], name: str) -> str | None:
     return found
 
 
+def from_file(words: Sequence[str]) -> list[str]:
+    """What a -params-file says, as if it were typed. Values in YAML are those on one line, as all
+    of the pipeline's are. Not to be passed on: a salt lies in a file so that it is in no command.
+    """
+    name = value(words, "-params-file")
+    if name is None:
+        return []
+    if not Path(name).is_file():
+        raise SetupError(f"-params-file {name}: there is no such file")
+    text = Path(name).read_text()
+    try:
+        given = json.loads(text)
+    except json.JSONDecodeError:
+        lines = re.findall(r"^(\w+) *: *(.*?) *(?:#.*)?$", text, re.MULTILINE)
+        given = {key: found.strip("\"'") for key, found in lines}
+    if not isinstance(given, dict):
+        raise SetupError(f"-params-file {name}: expected names and values, not a list")
+    return [f"--{key}={found}" for key, found in given.items()]
+
+
 def choose(asked: str, registry: str | None = None) -> str:
     """The engine to run with. Says which and why."""
     if asked == "apptainer" and not registry:
@@ -108,31 +129,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [w for w in words if not w.startswith("--engine=")]
     profiles = (value(words, "-profile") or "").split(",")
     named = [p for p in profiles if p in ENGINES]
-    own_room = value(words, "--models_dir")
-    registry = value(words, "--registry")
     begin = time.monotonic()
     try:
-        check(words)
-        chosen = select(models([own_room] if own_room else []), value(words, "--models") or "core")
+        given = [*from_file(words), *words]
+        check(given)
+        own_room, registry = value(given, "--models_dir"), value(given, "--registry")
+        chosen = select(models([own_room] if own_room else []), value(given, "--models") or "core")
         engine = choose(named[0] if named else asked, registry)
         set_up(engine, [*stages(), *chosen], registry)
         start = nextflow.command()
+        words = pipeline(words, engine if not named else None)
     except SetupError as error:
         print(f"bin/run: {error}", file=sys.stderr)
         return 1
     print(f"Set up after {time.monotonic() - begin:.0f} s", file=sys.stderr)
-    words = pipeline(words, engine if not named else None)
     sys.stdout.flush()
     return os.execv(start[0], [*start, *words])  # never returns
 
 
 def pipeline(words: Sequence[str], engine: str | None) -> list[str]:
     """Nextflow's own arguments: what was given, and the defaults of what was not."""
-    command = ["run", str(ROOT / "main.nf")]
+    command, given = ["run", str(ROOT / "main.nf")], [*from_file(words), *words]
     for name, default in DEFAULTS.items():
         # A sheet of one's own datasets is run in the place of the default one, not beside it.
-        instead = value(words, "--sheet") if name == "--datasets" else None
-        if value(words, name) is None and instead is None:
+        instead = value(given, "--sheet") if name == "--datasets" else None
+        if value(given, name) is None and instead is None:
             command += [name, default]
     profile = value(words, "-profile")
     words = list(words)
