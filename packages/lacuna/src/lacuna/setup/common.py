@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,7 +33,8 @@ def files(folder: Path, without: Iterable[str] = ()) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name in JUNK or path.name in without or path.suffix in {".pyc", ".pyo"}:
             continue
-        if path.name.endswith(".egg-info"):
+        # A developer's own build of a kernel is none of the sources; see setup/kernels.py.
+        if path.name.endswith(".egg-info") or re.fullmatch(r"_kernel\..*so", path.name):
             continue
         if path.is_dir():
             yield from files(path)

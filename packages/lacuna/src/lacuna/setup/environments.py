@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lacuna.cache import cache_dir
-from lacuna.setup import launchers, tools
+from lacuna.setup import kernels, launchers, tools
 from lacuna.setup.common import NOT_INSTALLED, ROOT, SetupError, alone, copy
 from lacuna.setup.registry import Recipe, models, parser, select, sources, stages
 
@@ -31,7 +31,7 @@ for name in sys.argv[1:]:
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, name + "."):
         try:
-            if not module.name.endswith(".__main__"):
+            if not module.name.endswith((".__main__", "._kernel")):
                 importlib.import_module(module.name)
         except ModuleNotFoundError:
             if name != "lacuna":
@@ -88,6 +88,8 @@ def install(recipe: Recipe, site: Path, model: Path) -> None:
     for package in recipe.packages:
         for source in sources(package):
             copy(source, site / source.name, without=NOT_INSTALLED.get(source.name, ()))
+            if kernel := kernels.build(source):
+                shutil.copy(kernel, site / source.name / kernels.NAME)
             if source.name == "lacuna_contract":
                 copy(ROOT / "schemas", site / source.name / "schemas")
     if recipe.kind == "model":

@@ -26,6 +26,7 @@ from lacuna_contract.errors import suggest
 PLATFORM = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28")
 NAME = re.compile(r"[A-Za-z0-9._-]*")  # of a requirement such as scanpy==1.11.5
 BASE = ROOT / "containers/base"
+COMPILER = ROOT / "containers/compiler"
 STACKS = ROOT / "containers/stacks"
 SEMICRF = ROOT / "packages/semicrf"
 
@@ -124,6 +125,7 @@ def every_lock(extra: Sequence[str | Path] = ()) -> list[Lock]:
     recipes = [r for r in (*stages(), *models(extra)) if r.stack is not None]
     return [
         Lock(BASE / "requirements.lock", dependencies(BASE)),
+        Lock(COMPILER / "requirements.lock", dependencies(COMPILER)),
         *(of_stack(name) for name in stack_names()),
         *(of_folder(r.folder, r.stack, r.packages) for r in recipes if r.stack),
         Lock(ROOT / "requirements-dev.lock", dependencies(ROOT, "dev")),

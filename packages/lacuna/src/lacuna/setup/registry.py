@@ -16,7 +16,7 @@ from typing import Any
 
 from lacuna import choice
 from lacuna.cache import cache_dir
-from lacuna.setup import checkpoints, launchers
+from lacuna.setup import checkpoints, kernels, launchers
 from lacuna.setup.common import JUNK, ROOT, SetupError, digest, image_name, relative
 from lacuna_contract.errors import suggest
 
@@ -186,6 +186,8 @@ def _recipe(kind: str, folder: Path, manifest: dict[str, Any] | None = None) -> 
             raise SetupError(f"{where}/pyproject.toml: {suggest(package, there, 'package')}")
         for source in sources(package):
             parts[source.name] = source
+            if kernels.source(source):
+                parts |= kernels.recipe()
     parts["schemas"] = ROOT / "schemas"
     parts["launchers"] = Path(launchers.__file__)
     return Recipe(kind, folder.name, folder, stack, packages, digest(parts), manifest or {})
