@@ -195,9 +195,10 @@ def test_what_cannot_run_is_known_when_planning():
 
 def test_a_model_of_another_task():
     other = {"models": [*DISCOVERED["models"], model("other", tasks=["segmentation"])]}
-    assert "other" not in names(make_plan({}, other))
+    assert "other" not in names(make_plan({"tasks": "reconstruction"}, other))
+    assert "other" in names(make_plan({}, other))
     with pytest.raises(ContractError, match="model 'other' does segmentation; asked for: recon"):
-        make_plan({"models": "other,svd"}, other)
+        make_plan({"models": "other,svd", "tasks": "reconstruction"}, other)
 
 
 def sheet(tmp_path, text):
@@ -259,7 +260,7 @@ def test_two_tasks_cannot_share_a_dataset_name(tmp_path, monkeypatch):
     monkeypatch.setattr(tasks, "names", lambda: ["another", "reconstruction"])
     monkeypatch.setattr(tasks, "load", lambda name: real)
     with pytest.raises(ContractError, match="dataset 'pbmc' is one of several tasks: another, rec"):
-        make_plan({"metrics": "mse"}, DISCOVERED)
+        make_plan({"metrics": "mse", "tasks": "all"}, DISCOVERED)
 
 
 CHECKPOINT = {"files": ["args.json", "best.pt"], "published": "in the zoo", "variants": ["big"]}

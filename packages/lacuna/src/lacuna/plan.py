@@ -21,7 +21,8 @@ def make_plan(
     Parameters
     ----------
     given
-        The pipeline's parameters as they came: numbers, or text with commas. Read here: ``tasks``,
+        The pipeline's parameters as they came: numbers, or text with commas. Read here: ``tasks``
+        (without it, those that some model does),
         ``datasets``, ``seeds``, ``models``, ``metrics``, ``allow_controls``, ``engine`` ("docker",
         "venv", ...), ``gpu``; and what each task's conditions need. Others are not looked at.
     discovered
@@ -35,10 +36,13 @@ def make_plan(
         Listing everything that is wrong.
     """
     problems = parameters.Problems()
+    given = {"tasks": _done_by(discovered)} | dict(given)
     chosen_tasks = _tasks(given, problems)
     rows, conditions = plan_data(given, sheet, problems)
     variants = choose_variants(given, discovered, chosen_tasks, problems)
-    chosen_metrics = _metrics(given.get("metrics", "all"), chosen_tasks, problems)
+    # A task of which no dataset was asked for takes no part.
+    present = [task for task in chosen_tasks if any(row["task"] == task for row in rows)]
+    chosen_metrics = _metrics(given.get("metrics", "all"), present or chosen_tasks, problems)
     problems.check("the benchmark cannot be planned")
     runs = plan_runs(conditions, variants, given)
     if not runs:
@@ -78,6 +82,12 @@ def plan_runs(
         and condition["dataset"] in model["manifest"].get("datasets", [condition["dataset"]])
     ]
     return [_run(*pair, index, given) for index, pair in enumerate(pairs)]
+
+
+def _done_by(discovered: Mapping[str, Any]) -> str:
+    """The tasks that some model does, which is what is run where none is asked for."""
+    done = [model["manifest"].get("tasks", ()) for model in discovered["models"]]
+    return ",".join(name for name in tasks.names() if any(name in some for some in done))
 
 
 def _tasks(given: Mapping[str, Any], problems: parameters.Problems) -> list[str]:

@@ -159,7 +159,8 @@ def _behaviour(subject: Subject, inputs: list[Case]) -> Iterator[Check]:
     if status["status"] != "ok":
         return
     best = read_json(room / "metrics.json", "metrics")
-    yield _value_space(subject, plain, room, best)
+    if hasattr(subject.inputs, "in_other_space"):
+        yield _value_space(subject, plain, room, best)
     yield _repeated(subject, plain, room)
     for variant in choice.variants(subject.recipe.manifest):
         if variant != subject.plain:
