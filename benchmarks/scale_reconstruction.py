@@ -233,8 +233,11 @@ def growth(small: dict[str, Figures], large: dict[str, Figures], factor: float) 
     """Print how time and memory grow, and whether every peak is below the limit."""
     print(f"\nfrom a quarter to all, {factor:.1f} times the cells:")
     for name in large:
-        time_, memory = (large[name][i] / small[name][i] for i in (0, 2))
-        print(f"{name:34s}{time_:6.2f} times the time{memory:8.2f} times the memory")
+        wall, processor, memory = (large[name][i] / small[name][i] for i in range(3))
+        print(
+            f"{name:34s}{wall:6.2f} times the wall time{processor:8.2f} of the processor's", end=""
+        )
+        print(f"{memory:8.2f} times the memory")
     ours = {name: peak for name, (_, _, peak) in large.items() if not name.startswith("anndata")}
     worst = max(ours, key=ours.get)
     word = "below" if ours[worst] < LIMIT else "ABOVE"

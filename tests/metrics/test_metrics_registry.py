@@ -28,7 +28,7 @@ def test_the_metrics_of_the_issue_are_there():
     split = {f"{m}{s}" for m in ("mse", "mae", "pearson", "spearman") for s in ("", "_zero")}
     split |= {name.replace("_zero", "_nonzero") for name in split}
     others = {"mse_lognorm", "pearson_lognorm", "pearson_gene", "pearson_cell", "poisson_nll"}
-    assert set(metrics.of_task("reconstruction")) == split | others | {"auroc"}
+    assert set(metrics.of_task("reconstruction")) == split | others | {"auroc", "calibration"}
 
 
 def test_misspelt_names_get_a_suggestion():

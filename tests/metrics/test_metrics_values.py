@@ -101,6 +101,19 @@ def test_within_cells_and_genes(data, step):
     assert score("pearson_gene", *data, step=step) == pytest.approx(genes, rel=1e-9)
 
 
+@pytest.mark.parametrize("step", [None, 7])
+def test_calibration(data, step):
+    truth, prediction, hidden, _ = data
+    true, mine = truth[hidden], prediction[hidden].copy()
+    group = np.clip(np.floor(np.log2(np.maximum(mine, 1e-9)) + 0.5), -10, 10)
+    gaps = [abs(mine[group == g].sum() - true[group == g].sum()) for g in np.unique(group)]
+    found = score("calibration", *data, step=step)
+    assert found == pytest.approx(sum(gaps) / true.sum(), rel=1e-9)
+    assert score("calibration", truth, truth, hidden) == 0
+    mean = np.broadcast_to(np.where(hidden, truth, 0).sum() / hidden.sum(), truth.shape)
+    assert score("calibration", truth, mean, hidden) == pytest.approx(0, abs=1e-9)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_prediction_in_either_space_scores_the_same(data, name):
     truth, prediction, hidden, visible = data

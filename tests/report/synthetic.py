@@ -15,8 +15,12 @@ from pathlib import Path
 from lacuna.records import IDENTITY
 from lacuna.report.metrics import MetricFacts
 
-ERROR = MetricFacts("error", "Error", higher_is_better=False, low=0, high=math.inf, ranked=True)
-FIT = MetricFacts("fit", "Fit", higher_is_better=True, low=-1, high=1, ranked=True)
+ERROR = MetricFacts(
+    "error", "Error", higher_is_better=False, low=0, high=math.inf, ranked=True, purpose="count"
+)
+FIT = MetricFacts(
+    "fit", "Fit", higher_is_better=True, low=-1, high=1, ranked=True, purpose="find patterns"
+)
 SHOWN = MetricFacts("shown", "Only shown", higher_is_better=True, low=0, high=1, ranked=False)
 FACTS = {fact.name: fact for fact in (ERROR, FIT, SHOWN)}
 

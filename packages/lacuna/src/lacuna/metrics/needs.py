@@ -132,12 +132,20 @@ class _PerGene:
         self._sums[5] += n
 
     def result(self) -> np.ndarray:
+        found = self.by_gene()[3]
+        return found[~np.isnan(found)]
+
+    def by_gene(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of each gene: entries, sum of the truth, sum of squared errors, and the correlation (NaN
+        where there is none)."""
         t, p, tt, pp, tp, n = self._sums
-        count = np.maximum(n, 1)
+        count, shift = np.maximum(n, 1), np.nan_to_num(self._shift)
         m2_p = np.maximum(pp - p * p / count, 0)
-        size = (np.nan_to_num(self._shift) + p / count) ** 2 + m2_p / count
+        size = (shift + p / count) ** 2 + m2_p / count
         # The truth's sums are of whole numbers: exact, so that constant is 0 exactly.
-        return correlations(n, (tt * count - t * t) / count, m2_p, tp - t * p / count, size)
+        found = correlations(n, (tt * count - t * t) / count, m2_p, tp - t * p / count, size)
+        squared = pp + 2 * shift * p + n * shift**2 - 2 * (tp + shift * t) + tt
+        return n, t, np.maximum(squared, 0), found
 
 
 @dataclass(frozen=True)
@@ -164,10 +172,55 @@ class _PerCell:
         m2_t = (np.bincount(some, t * t, k) * count - sum_t**2) / count
         m2_p = row_sums(p * p, piece.indptr)
         cross = np.bincount(some, t * p[at], k)  # the p are centred, so t need not be
-        self._parts.append(correlations(n, m2_t, m2_p, cross, mean**2 + m2_p / count))
+        found = correlations(n, m2_t, m2_p, cross, mean**2 + m2_p / count)
+        self._parts.append(found[~np.isnan(found)])
 
     def result(self) -> np.ndarray:
         return np.concatenate(self._parts)
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Entries grouped by what was predicted: for each group its lowest prediction (0 for the first,
+    then factors of 2), the number of entries, and the sums of predicted and of true counts."""
+
+    low: np.ndarray
+    n: np.ndarray
+    prediction: np.ndarray
+    truth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Calibration(_Plain):
+    """Needs the `Bins` of entries by predicted count."""
+
+    def accumulator(self) -> "_Calibration":
+        """See `lacuna.metrics.registry.Need`."""
+        return _Calibration()
+
+
+class _Calibration:
+    LEAST, MOST = -10, 10  # powers of 2
+    #: Keeps round numbers, which many predictions are, away from the ends of ranges.
+    SHIFT = 2**0.5
+
+    def __init__(self) -> None:
+        self._sums = np.zeros((3, self.MOST - self.LEAST + 1))
+
+    def update(self, piece: Piece) -> None:
+        prediction, at = piece.prediction(), piece.nonzero
+        exponent = np.frexp(np.maximum(prediction, 0) * self.SHIFT)[1] - 1
+        bins = np.clip(exponent, self.LEAST, self.MOST) - self.LEAST
+        bins[prediction <= 0] = 0
+        size = self._sums.shape[1]
+        self._sums[0] += np.bincount(bins, minlength=size)
+        self._sums[1] += np.bincount(bins, prediction, size)
+        self._sums[2] += np.bincount(bins[at], piece.truth()[at], size)
+
+    def result(self) -> Bins:
+        low = 2.0 ** np.arange(self.LEAST, self.MOST + 1) / self.SHIFT
+        low[0] = 0
+        return Bins(low, *self._sums)
 
 
 @dataclass(frozen=True)

@@ -202,16 +202,16 @@ def correlations(
     n: np.ndarray, m2_truth: np.ndarray, m2_prediction: np.ndarray, cross: np.ndarray,
     size: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """Pearson's correlation of each group that has one.
+    """Pearson's correlation of each group, NaN for one that has none: with fewer than two entries,
+    or a constant truth.
 
-    Groups with fewer than two entries or a constant truth have none and are left out. Where only
-    the prediction is constant it counts as 0: leaving it out would reward a model for not
-    committing itself. `size` is the mean of the prediction's squares.
+    Where only the prediction is constant it counts as 0: leaving it out would reward a model for
+    not committing itself. `size` is the mean of the prediction's squares.
     """
     defined = (n >= 2) & (m2_truth > 0)
     flat = m2_prediction <= ROUNDING * n * size
     root = np.sqrt(np.where(defined, m2_truth, 1)) * np.sqrt(np.where(flat, 1, m2_prediction))
-    return np.clip(np.where(flat, 0.0, cross / root), -1, 1)[defined]
+    return np.where(defined, np.clip(np.where(flat, 0.0, cross / root), -1, 1), np.nan)
 
 
 def row_sums(values: np.ndarray, indptr: np.ndarray) -> np.ndarray:

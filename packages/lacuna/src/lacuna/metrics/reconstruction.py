@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from lacuna.metrics.needs import STRATA, Mean, Moments, PerCell, PerGene
+from lacuna.metrics.needs import STRATA, Bins, Calibration, Mean, Moments, PerCell, PerGene
 from lacuna.metrics.pieces import Pair
 from lacuna.metrics.ranks import Ranking, Ranks
 from lacuna.metrics.registry import Undefined, metric
@@ -26,6 +26,7 @@ RATE_FLOOR = 1e-6
     needs=Moments(),
     title="Mean squared error",
     rank=True,
+    purpose="predict how many counts there are",
     strata=STRATA,
 )
 def mse(moments: Pair) -> float:
@@ -54,6 +55,7 @@ def mae(moments: Pair) -> float:
     needs=Moments(),
     title="Pearson correlation",
     rank=True,
+    purpose="tell high from low values anywhere in the matrix",
     strata=STRATA,
 )
 def pearson(moments: Pair) -> float:
@@ -110,6 +112,7 @@ def pearson_lognorm(moments: Pair) -> float:
     needs=PerGene(),
     title="Pearson correlation within genes (median)",
     rank=True,
+    purpose="follow a gene from cell to cell",
 )
 def pearson_gene(correlations: np.ndarray) -> float:
     """Median over genes of Pearson's correlation over the gene's hidden entries. Genes whose hidden
@@ -124,6 +127,7 @@ def pearson_gene(correlations: np.ndarray) -> float:
     needs=PerCell(),
     title="Pearson correlation within cells (median)",
     rank=True,
+    purpose="tell which genes a cell expresses",
 )
 def pearson_cell(correlations: np.ndarray) -> float:
     """Median over cells of Pearson's correlation over the cell's hidden entries. Cells whose hidden
@@ -162,11 +166,28 @@ def poisson_loss(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     needs=Mean(poisson_loss),
     title="Poisson negative log-likelihood",
     rank=True,
+    purpose="get rates for a model of counts",
 )
 def poisson_nll(mean: float) -> float:
     """Mean of -log P(true count | Poisson(predicted count)), with its constant term. A prediction
     below one in a million counts as that."""
     return mean
+
+
+@metric(
+    "reconstruction",
+    direction="min",
+    range=(0, None),
+    needs=Calibration(),
+    title="Calibration error",
+)
+def calibration(bins: Bins) -> float:
+    """How far predicted from true counts are on average among entries with about equal predictions
+    (within a factor of 2): the absolute differences of both sums, over the sum of all true counts.
+    Not ranked by: a gene's mean is well calibrated, and useless."""
+    if not bins.truth.sum():
+        raise Undefined("all entries are truly zero")
+    return float(np.abs(bins.prediction - bins.truth).sum() / bins.truth.sum())
 
 
 @metric(

@@ -44,6 +44,9 @@ class Metric:
         (lowest, highest) possible value, None where there is no bound.
     rank
         Whether the report may order models by it.
+    purpose
+        What a model that is good by it is good for, as the end of a sentence that begins with "To";
+        empty where that is not said.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Metric:
     rank: bool
     needs: Any
     function: Callable[[Any], float]
+    purpose: str = ""
 
 
 _registered: dict[str, dict[str, Metric]] = {}
@@ -69,6 +73,7 @@ def metric(
     title: str,
     rank: bool = False,
     strata: Sequence[str] = (),
+    purpose: str = "",
 ) -> Callable[[Callable[[Any], float]], Callable[[Any], float]]:
     """Register a pure function as the metric of its name.
 
@@ -78,7 +83,9 @@ def metric(
 
     def register(function: Callable[[Any], float]) -> Callable[[Any], float]:
         doc = " ".join((function.__doc__ or "").split())
-        plain = Metric(function.__name__, task, title, doc, direction, range, rank, needs, function)
+        plain = Metric(
+            function.__name__, task, title, doc, direction, range, rank, needs, function, purpose
+        )
         _add(plain)
         for stratum in strata:
             where = f"among truly {stratum} entries"

@@ -7,7 +7,7 @@ seed is the mean over metrics, then over datasets and conditions; its interval i
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
@@ -48,7 +48,8 @@ class Entry:
 
 @dataclass
 class MetricRow:
-    """One model on one metric: mean over datasets and conditions, interval over seeds."""
+    """One model on a part of the comparisons, such as one metric: mean over the others, interval
+    over seeds."""
 
     score: Interval
     rank: int | None = None
@@ -76,6 +77,15 @@ class Board:
     @property
     def placed(self) -> list[Entry]:
         return [entry for entry in self.entries if entry.ranked]
+
+    def parts(self, which: int) -> dict[str, dict[str, MetricRow]]:
+        """Scores and ranks on a part of the comparisons alone: on each dataset (`which` 0) or on
+        each condition (1). By its name, rows by model."""
+        found = sorted({cell[which] for values in self.cells.values() for _, cell in values})
+        return {
+            part: _part(self.entries, self.cells, lambda unit, p=part: unit[1][which] == p)
+            for part in found
+        }
 
     def gap(self, a: Entry, b: Entry) -> Interval | None:
         """Interval of the difference of two scores, paired by seed."""
@@ -105,9 +115,12 @@ def build_board(task: str, runs: Sequence[Run], facts: Mapping[str, MetricFacts]
             whole = entry.control or entry.done == entry.expected
             # Seeds that lack different comparisons differ for that reason: no interval.
             entry.score = score if whole else Interval(score.mean, None, None, score.n)
-        entry.note = _why_unranked(entry)
+        entry.note = _why_unranked(entry, {cell[0] for _, cell in wanted}, values)
     _place(entries)
-    by_metric = {fact.name: _one_metric(fact.name, entries, cells, wanted) for fact in ranked}
+    by_metric = {
+        fact.name: _part(entries.values(), cells, lambda unit, name=fact.name: unit[0] == name)
+        for fact in ranked
+    }
     return Board(
         task=task,
         metrics=ranked,
@@ -213,9 +226,11 @@ def _by_seed(values: Mapping[tuple[str, Cell], float]) -> dict[int, float]:
     return {seed: fmean(own) for seed, own in sorted(per_seed.items())}
 
 
-def _why_unranked(entry: Entry) -> str:
+def _why_unranked(entry: Entry, datasets: set[str], values: Iterable) -> str:
     if entry.control:
-        return f"{entry.control} control"
+        there = {cell[0] for _, cell in values}
+        where = f", on {', '.join(sorted(there))} alone" if there and datasets - there else ""
+        return f"{entry.control} control{where}"
     if entry.done == entry.expected and entry.done:
         return ""
     if not entry.done:
@@ -233,11 +248,14 @@ def _place(entries: Mapping[str, Entry]) -> None:
         entries[name].rank, entries[name].tied = rank, tied
 
 
-def _one_metric(metric: str, entries: Mapping[str, Entry], cells, wanted) -> dict[str, MetricRow]:
-    need = {unit for unit in wanted if unit[0] == metric}
+def _part(entries: Iterable[Entry], cells, inside: Callable) -> dict[str, MetricRow]:
+    """Scores and ranks over those comparisons alone for which `inside` holds."""
+    entries = list(entries)
+    models = [entry.name for entry in entries if entry.control is None]
+    need = {unit for name in models for unit in cells.get(name, ()) if inside(unit)}
     rows, full = {}, {}
-    for entry in entries.values():
-        values = {unit: v for unit, v in cells.get(entry.name, {}).items() if unit[0] == metric}
+    for entry in entries:
+        values = {unit: v for unit, v in cells.get(entry.name, {}).items() if inside(unit)}
         if not values:
             continue
         by_seed = _by_seed(values)

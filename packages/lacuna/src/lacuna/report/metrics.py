@@ -18,6 +18,7 @@ class MetricFacts:
     high: float
     ranked: bool
     meaning: str = ""
+    purpose: str = ""
 
     @property
     def perfect(self) -> float | None:
@@ -49,4 +50,5 @@ def _facts(metric: registry.Metric) -> MetricFacts:
         high=math.inf if high is None else high,
         ranked=metric.rank,
         meaning=metric.doc,
+        purpose=metric.purpose,
     )

@@ -11,6 +11,7 @@ import lacuna
 import lacuna_contract
 from lacuna.records import FAILURES, IDENTITY, MEASURED
 
+from .advice import purposes
 from .intervals import Interval
 from .leaderboard import Board
 from .numerals import align, count, seconds, size, spell_score
@@ -156,7 +157,8 @@ def summary(runs: Sequence[Run], boards: Sequence[Board]) -> str:
     """The report for a terminal: a leaderboard per task, and the failures with their reasons."""
     lines = [compared(runs), outcome(runs), ""]
     for board in boards:
-        lines += [findings(board)[0], "", *_board_lines(board), ""]
+        advice = purposes(board)
+        lines += [findings(board)[0], *advice, "", *_board_lines(board), ""]
     failed = [run for run in runs if run.failed]
     if failed:
         lines.append("Did not work:")

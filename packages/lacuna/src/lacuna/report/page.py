@@ -78,6 +78,7 @@ def _task(
         f"<h2>{e(board.task.replace('_', ' ').capitalize())}: leaderboard</h2>",
         sections.leaderboard(board, look),
         sections.metric_ranks(board),
+        sections.part_ranks(board),
         *(sections.figure(figure) for figure in drawn if figure),
     ]
     tables = sections.metric_tables(runs, facts, order)

@@ -14,6 +14,8 @@ from .svg import Axis, Figure, Panel, axis, legend
 
 #: Beyond this many panels of single metrics a figure stops being looked at.
 MOST_PANELS = 8
+#: Beyond this many figures, too.
+MOST_SWEEPS = 6
 
 #: A panel, and the names of what it shows.
 Drawn = tuple[str, set[str]]
@@ -109,8 +111,7 @@ def by_argument(
     `arguments` are the conditions' arguments by (dataset, condition without its seed).
     """
     figures = []
-    for key in _numbers_that_vary(arguments):
-        at = {cell: values[key] for cell, values in arguments.items() if key in values}
+    for key, among, at in _sweeps(arguments):
         label = key.replace("_", " ").capitalize()
         drawn = [_score_panel(board, at, label, look)] if board.scaled else []
         ranked = [metric for metric in facts.values() if metric.ranked][:MOST_PANELS]
@@ -121,7 +122,7 @@ def by_argument(
             named = [(e.name, look[e.name].css, look[e.name].marker) for e in board.entries
                      if e.name in seen]  # fmt: skip
             figures.append(Figure(
-                f"Quality against {key.replace('_', ' ')}",
+                f"Quality against {key.replace('_', ' ')}{among}",
                 "Each point is a mean over datasets and seeds, with its interval over seeds; an "
                 "arrow in a title says in which direction the metric is better. A control far from "
                 "every model is not drawn.",
@@ -130,13 +131,21 @@ def by_argument(
     return figures
 
 
-def _numbers_that_vary(arguments: Mapping[tuple[str, str], dict]) -> list[str]:
-    seen: dict[str, set[float]] = defaultdict(set)
-    for values in arguments.values():
-        for key, value in values.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                seen[key].add(value)
-    return [key for key, values in seen.items() if len(values) > 1]
+def _sweeps(arguments: Mapping[tuple[str, str], dict]) -> list[tuple[str, str, dict]]:
+    """(argument, words for what the others are, its value by condition) for each number that
+    differs between conditions which are alike in everything else."""
+    found = []
+    keys = dict.fromkeys(key for values in arguments.values() for key in values)
+    for key in keys:
+        alike: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+        for cell, values in arguments.items():
+            number = values.get(key)
+            if isinstance(number, int | float) and not isinstance(number, bool):
+                others = [f"{k.replace('_', ' ')} {v}" for k, v in values.items() if k != key]
+                alike[", ".join(others)][cell] = number
+        swept = {words: at for words, at in alike.items() if len(set(at.values())) > 1}
+        found += [(key, f", {w}" if w and len(alike) > 1 else "", at) for w, at in swept.items()]
+    return found[:MOST_SWEEPS]
 
 
 def _score_panel(board: Board, at: Mapping, label: str, look: Mapping[str, Look]) -> Drawn:

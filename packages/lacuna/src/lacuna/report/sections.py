@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from html import escape as e
 
+from .advice import purposes
 from .intervals import over_seeds
-from .leaderboard import Board, Entry
+from .leaderboard import Board, Entry, MetricRow
 from .metrics import MetricFacts
 from .numerals import MB, align, count, seconds, sig, size, spell_score
 from .records import Run
@@ -53,8 +54,12 @@ def rank_text(rank: int | None, tied: bool) -> str:
 
 def summary(board: Board) -> str:
     first, *others = findings(board)
-    rest = "".join(f"<li>{e(line)}</li>" for line in others)
-    return f"<p class=lead>{e(first)}</p>" + (f"<ul class=findings>{rest}</ul>" if rest else "")
+    found = f"<p class=lead>{e(first)}</p>"
+    for title, lines in (("Which model for what", purposes(board)), ("Besides", others)):
+        rest = "".join(f"<li>{e(line)}</li>" for line in lines)
+        if rest:
+            found += f"<p class=which>{title}</p><ul class=findings>{rest}</ul>"
+    return found
 
 
 def leaderboard(board: Board, look: Mapping[str, Look]) -> str:
@@ -138,13 +143,7 @@ def metric_ranks(board: Board) -> str:
     for name in names:
         cells = []
         for metric in metrics:
-            row = board.by_metric[metric.name].get(name)
-            if row is None:
-                cells.append(DASH)
-                continue
-            first = " class=first" if row.rank == 1 else ""
-            rank = f"<small>{rank_text(row.rank, row.tied)}</small>" if row.rank else ""
-            cells.append(f"<span{first}>{spell_score(row.score.mean)}</span>{rank}")
+            cells.append(_part_cell(board.by_metric[metric.name].get(name)))
         rows.append([e(name), *cells])
     head = ["Model", *(e(metric.title) for metric in metrics)]
     note = "Score between floor and ceiling" if board.scaled else "Share of other models beaten"
@@ -152,6 +151,38 @@ def metric_ranks(board: Board) -> str:
         f"<h3>Metric by metric</h3><p class=note>{note} on one metric at a time, and the rank on "
         "it; <b>bold</b> is first, alone or shared.</p>" + table(head, rows, "num sortable")
     )
+
+
+def part_ranks(board: Board) -> str:
+    """Scaled score and rank of every model and control on each dataset, and on each condition."""
+    found = ""
+    for which, title in ((0, "Dataset by dataset"), (1, "Condition by condition")):
+        parts = board.parts(which)
+        if len(parts) < 2:
+            continue
+        rows = [
+            [
+                f"<span class=muted>{e(entry.name)}</span>" if entry.control else e(entry.name),
+                *(_part_cell(part.get(entry.name)) for part in parts.values()),
+            ]
+            for entry in board.entries
+            if entry.score
+        ]
+        found += f"<h3>{title}</h3>" + table(
+            ["Model", *(broken(name) for name in parts)], rows, "num sortable"
+        )
+    if not found:
+        return ""
+    note = "Score and rank among the runs on one alone; a model without all of them has no rank."
+    return f"{found}<p class=note>{note}</p>"
+
+
+def _part_cell(row: MetricRow | None) -> str:
+    if row is None:
+        return DASH
+    first = " class=first" if row.rank == 1 else ""
+    rank = f"<small>{rank_text(row.rank, row.tied)}</small>" if row.rank else ""
+    return f"<span{first}>{spell_score(row.score.mean)}</span>{rank}"
 
 
 def metric_tables(runs: Sequence[Run], facts: Mapping[str, MetricFacts], order: Sequence[str]):

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from .advice import NEAR, spent
 from .intervals import Interval
-from .leaderboard import Board, Entry
-from .numerals import count, listed, seconds, size, spell_score
+from .leaderboard import Board
+from .numerals import count, listed, spell_score
 from .records import Run
 
 
@@ -75,8 +76,42 @@ def findings(board: Board) -> list[str]:
     # The terminal shows the first of these alone, and has to say what a score is not.
     first = f"{_leader(board)} {_unscaled(board)}".strip()
     lines = [first, _separation(board), _cost(board), _below(board), _by_metric(board)]
-    lines.append(_left_out(board))
+    lines += [_by_dataset(board), *_ceilings(board), _left_out(board)]
     return [line for line in lines if line]
+
+
+#: From here on, a ceiling's score is 1 but for rounding.
+PERFECT = 0.999
+
+
+def _by_dataset(board: Board) -> str:
+    parts = board.parts(0)
+    firsts = {
+        part: listed([name for name, row in rows.items() if row.rank == 1], most=3)
+        for part, rows in parts.items()
+        if any(row.rank == 1 for row in rows.values())
+    }
+    if len(firsts) < 2 or len(board.placed) < 2:
+        return ""
+    return "First by dataset: " + "; ".join(f"{n} on {part}" for part, n in firsts.items()) + "."
+
+
+def _ceilings(board: Board) -> list[str]:
+    """Where a ceiling other than perfection is known: how near to it models come."""
+    controls = {entry.name for entry in board.entries if entry.control == "ceiling"}
+    models = {entry.name for entry in board.models}
+    sentences = []
+    for dataset, rows in board.parts(0).items():
+        scores = {name: row.score.mean for name, row in rows.items()}
+        best = max(sorted(models & scores.keys()), key=scores.get, default=None)
+        for name in sorted(controls & scores.keys()):
+            if board.scaled and best is not None and scores[name] < PERFECT:
+                sentences.append(
+                    f"On {dataset}, the ceiling control {name} scores {spell_score(scores[name])}, "
+                    f"which is as far as a model can come; the best of them, {best}, scores "
+                    f"{spell_score(scores[best])}."
+                )
+    return sentences
 
 
 def rule(board: Board) -> list[str]:
@@ -117,6 +152,11 @@ def rule(board: Board) -> list[str]:
     else:
         lines.append("One seed gives no interval, and ties cannot be told.")
     lines.append("A model is ranked when it has every comparison that any model has.")
+    lines.append(
+        "For each purpose those models are named that are first on its metrics, alone or shared, "
+        "with their mean score on these and their cost; and one that reaches "
+        f"{100 * NEAR:.0f} % of that score in a third of the time."
+    )
     return lines
 
 
@@ -181,26 +221,20 @@ def _separation(board: Board) -> str:
     )
 
 
-def _spent(entry: Entry) -> str:
-    parts = [seconds(entry.seconds) if entry.seconds is not None else ""]
-    parts.append(size(entry.peak_memory_bytes) if entry.peak_memory_bytes is not None else "")
-    return " and ".join(part for part in parts if part)
-
-
 def _cost(board: Board) -> str:
     first = board.placed[0]
     if first.seconds is None:
         return ""
-    lines = [f"A run of {first.name} took {_spent(first)} (medians)"]
+    lines = [f"A run of {first.name} took {spent(first)} (medians)"]
     equal = [entry for entry in board.placed if entry.rank == first.rank and entry.seconds]
     fastest = min(equal, key=lambda entry: entry.seconds, default=first)
     if fastest is not first:
-        lines.append(f"of those tied with it, {fastest.name} is the fastest at {_spent(fastest)}")
+        lines.append(f"of those tied with it, {fastest.name} is the fastest at {spent(fastest)}")
     else:
         quicker = [entry for entry in board.placed if entry.seconds and entry is not first]
         other = min(quicker, key=lambda entry: entry.seconds, default=None)
         if other and other.seconds < first.seconds / 2 and other.score.mean > 0:
-            lines.append(f"{other.name}, at {spell_score(other.score.mean)}, took {_spent(other)}")
+            lines.append(f"{other.name}, at {spell_score(other.score.mean)}, took {spent(other)}")
     return "; ".join(lines) + "."
 
 

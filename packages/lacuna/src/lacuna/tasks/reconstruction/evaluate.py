@@ -11,12 +11,12 @@ import numpy as np
 from scipy import sparse
 
 from lacuna import metrics
-from lacuna.metrics.needs import PerCell, PerGene
+from lacuna.metrics.needs import Calibration, PerCell, PerGene
 from lacuna.metrics.pieces import Piece
 from lacuna.metrics.ranks import Ranks
 from lacuna.metrics.registry import Undefined
 from lacuna.tasks.base import InvalidOutput, Scores
-from lacuna.tasks.reconstruction.details import Summary, quantiles
+from lacuna.tasks.reconstruction import details
 from lacuna_contract.descriptor import describe
 from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import Matrix, open_h5ad, read_column, read_names, read_uns
@@ -41,15 +41,19 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
     """
     chosen = metrics.get("reconstruction", names)
     # These are always accumulated, for the plots.
-    needs = {PerGene(), PerCell(), Ranks(), *(metric.needs.shared for metric in chosen)}
+    drawn = {PerGene(), PerCell(), Ranks(), Calibration()}
+    needs = drawn | {metric.needs.shared for metric in chosen}
     accumulators = {need: need.accumulator() for need in needs}
-    summary, n_hidden = Summary(), 0
+    n_hidden = 0
     with ExitStack() as stack:
         answer = Truth(stack.enter_context(open_h5ad(truth)), truth)
         given = Prediction(stack, prediction, answer)
+        summaries = [details.Summary(), details.Cells(answer.cells)]
+        if answer.cell_types:
+            summaries.append(details.CellTypes(answer.cell_types))
         for piece in answer.pieces(given):
             n_hidden += len(piece.gene)
-            for accumulator in (*accumulators.values(), summary):
+            for accumulator in (*accumulators.values(), *summaries):
                 accumulator.update(piece)
 
     @functools.cache
@@ -64,11 +68,13 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
             values[metric.name] = _finite(metric.function(needed))
         except Undefined as reason:
             values[metric.name], undefined[metric.name] = None, str(reason)
-    details = summary.result()
-    details["gene_pearson"] = quantiles(result(PerGene()))
-    details["cell_pearson"] = quantiles(result(PerCell()))
-    details["spearman_bound"] = result(Ranks()).bound
-    return Scores(values, undefined, n_hidden, given.space, details)
+    kept = {key: value for summary in summaries for key, value in summary.result().items()}
+    kept["by_expression"] = details.by_expression(*accumulators[PerGene()].by_gene())
+    kept["gene_pearson"] = details.quantiles(result(PerGene()))
+    kept["cell_pearson"] = details.quantiles(result(PerCell()))
+    kept["spearman_bound"] = result(Ranks()).bound
+    kept["calibration"] = details.calibration(result(Calibration()))
+    return Scores(values, undefined, n_hidden, given.space, kept)
 
 
 def _finite(value: float) -> float:
@@ -88,6 +94,8 @@ class Truth:
         _check_header(path, "reconstruction_truth")
         self.cells, self.genes = read_names(file, "obs"), read_names(file, "var")
         self.x = Matrix(file["X"])
+        known = "obs/cell_type" in file
+        self.cell_types = read_column(file, "obs", "cell_type") if known else None
         self._visible = read_column(file, "obs", "visible_total")
         about = read_uns(file)
         self.thinned = about["kind"] == "thinned"

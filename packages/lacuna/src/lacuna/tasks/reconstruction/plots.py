@@ -1,5 +1,6 @@
 """What the report draws of a reconstruction, from `details` (see details.py)."""
 
+import math
 from collections.abc import Sequence
 
 from lacuna.report.svg import (
@@ -13,8 +14,12 @@ from lacuna.report.svg import (
     legend,
 )
 
-#: Models with a density panel of their own, best first; lines and boxes stay readable for more.
+#: Models with a panel of their own, best first; lines and boxes stay readable for more.
 MOST_DENSITIES = 9
+MOST_MAPS = 5
+MOST_TYPES = 12
+#: Entries of a range of predictions that are enough for a point.
+ENOUGH = 30
 
 
 def figures(series: Sequence[Series]) -> list[Figure]:
@@ -23,7 +28,10 @@ def figures(series: Sequence[Series]) -> list[Figure]:
     Ceilings are left out: they are the truth against itself.
     """
     drawn = [one for one in series if one.control != "ceiling"]
-    made = (_densities(drawn), _by_count(drawn), _correlations(drawn))
+    made = (
+        _densities(drawn), _by_count(drawn), _by_expression(drawn), _correlations(drawn),
+        _calibration(drawn), _by_cell_type(drawn), _cells(drawn),
+    )  # fmt: skip
     return [figure for figure in made if figure is not None]
 
 
@@ -117,6 +125,186 @@ def _by_count(series: Sequence[Series]) -> Figure | None:
         panels,
         legend([(one.name, one.css, one.marker) for one in shown]),
     )
+
+
+def _by_expression(series: Sequence[Series]) -> Figure | None:
+    shown = [one for one in series if one.details.get("by_expression")]
+    if not shown:
+        return None
+    rows = {row["low"]: row for one in shown for row in one.details["by_expression"]}
+    place = {low: i for i, low in enumerate(sorted(rows))}
+    names = tuple((place[low], f"{low:g}") for low in sorted(rows))
+    x = Axis("Gene's mean true count, from this up", -0.5, len(place) - 0.5, names=names)
+    error = {
+        one.name: [
+            (place[row["low"]], row["mse"] / row["mean"])
+            for row in one.details["by_expression"]
+            if row["mean"]
+        ]
+        for one in shown
+    }
+    correlation = {
+        one.name: [
+            (place[row["low"]], row["pearson"][1])
+            for row in one.details["by_expression"]
+            if row["pearson"]
+        ]
+        for one in shown
+    }
+    panels = []
+    for values, label, title in (
+        (error, "Squared error / mean count (log)", "Error by expression"),
+        (correlation, "Pearson, median of genes", "Correlation by expression"),
+    ):
+        known = [v for points in values.values() for _, v in points if v > 0 or values is not error]
+        y = axis(label, [*known, *([1.0] if values is error else [])], log=values is error)
+        panel = Panel(x, y, title)
+        panel.guide(1.0 if values is error else 0.0)
+        _trace(panel, shown, values)
+        panels.append(panel.render(title))
+    genes = ", ".join(
+        f"{rows[low]['genes']:,} from {name}" for (_, name), low in zip(names, place, strict=True)
+    )
+    return Figure(
+        "By expression of the gene",
+        "Left, lower is better: the mean squared error over the mean count. At the dashed line, 1, "
+        "it is as large as the noise of Poisson counts alone. Right, higher is better: correlation "
+        f"within the genes of a range. Genes: {genes}.",
+        panels,
+        legend([(one.name, one.css, one.marker) for one in shown]),
+    )
+
+
+def _trace(
+    panel: Panel, series: Sequence[Series], values: dict[str, list[tuple[float, float]]]
+) -> None:
+    """A line with marks for each model, the best on top."""
+    for one in reversed(series):
+        points = [point for point in values[one.name] if panel.inside(*point)]
+        if points:
+            panel.line(points, one.css)
+        for x, y in points:
+            panel.point(x, y, one.css, one.marker, f"{one.name}: {y:.3g}")
+
+
+def _calibration(series: Sequence[Series]) -> Figure | None:
+    points = {
+        one.name: [
+            (row["prediction"], row["truth"])
+            for row in one.details.get("calibration", ())
+            if row["n"] >= ENOUGH and row["prediction"] > 0 and row["truth"] > 0
+        ]
+        for one in series
+    }
+    shown = [one for one in series if points[one.name]]
+    if not shown:
+        return None
+    ends = [v for one in shown for point in points[one.name] for v in point]
+    x = axis("Mean prediction (log scale)", ends, log=True)
+    panel = Panel(x, axis("Mean true count (log scale)", ends, log=True), height=300)
+    panel.segment((x.low, x.low), (x.high, x.high))
+    _trace(panel, shown, points)
+    return Figure(
+        "Calibration",
+        "Entries grouped by what was predicted, by factors of 2: where 2 counts are predicted, 2 "
+        "should be found on average, on the dashed diagonal. Above it, a model predicts too "
+        "little.",
+        [panel.render("Calibration")],
+        legend([(one.name, one.css, one.marker) for one in shown]),
+    )
+
+
+def _by_cell_type(series: Sequence[Series]) -> Figure | None:
+    shown = [one for one in series if one.details.get("by_cell_type")]
+    if not shown:
+        return None
+    types = [row["cell_type"] for row in shown[0].details["by_cell_type"][:MOST_TYPES]]
+    cells = {row["cell_type"]: row["cells"] for row in shown[0].details["by_cell_type"]}
+    spots = {name: len(types) - i - 0.5 for i, name in enumerate(types)}
+    names = tuple((spots[name], _shortened(name)) for name in types)
+    left = min(20 + 6.2 * max(len(name) for _, name in names), 160)
+    panels = []
+    for field, label in (
+        ("pearson", "Pearson correlation"), ("poisson_nll", "Poisson negative log-likelihood"),
+    ):  # fmt: skip
+        found = {
+            one.name: {row["cell_type"]: row[field] for row in one.details["by_cell_type"]}
+            for one in shown
+        }
+        own = [found[one.name] for one in shown if one.control is None]
+        models, every = (
+            [value for rows in some for value in rows.values() if value is not None]
+            for some in (own, found.values())
+        )
+        if not every:
+            continue
+        panel = Panel(
+            axis(label, models or every), Axis("", 0, len(types), names=names), label, left=left,
+            height=max(HEIGHT - 60, 70 + 22 * len(types)),
+        )  # fmt: skip
+        for one in reversed(shown):
+            for name in types:
+                value = found[one.name].get(name)
+                if value is not None and panel.inside(value, spots[name]):
+                    tip = f"{one.name}, {name}: {value:.3g}"
+                    panel.point(value, spots[name], one.css, one.marker, tip)
+        panels.append(panel.render(f"{label} by cell type"))
+    if not panels:
+        return None
+    count = ", ".join(f"{name} {cells[name]:,}" for name in types)
+    return Figure(
+        "By cell type",
+        f"The largest types first; cells of each: {count}. Left, higher is better; right, lower. A "
+        "control far from every model is not drawn.",
+        panels,
+        legend([(one.name, one.css, one.marker) for one in shown]),
+    )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 22 else name[:21] + "…"
+
+
+def _cells(series: Sequence[Series]) -> Figure | None:
+    shown = [one for one in series if one.details.get("cells")][:MOST_MAPS]
+    if not shown:
+        return None
+    rows = shown[0].details["cells"]
+    width = max(len(row["truth"]) for row in rows)
+    if not width:
+        return None
+    most = max(value for row in rows for value in [*row["truth"], 0.01])
+    maps = [("Truth", [row["truth"] for row in rows])]
+    maps += [(one.name, [row["prediction"] for row in one.details["cells"]]) for one in shown]
+    panels = []
+    for title, values in maps:
+        panel = Panel(
+            Axis("Hidden entries, highest truth first", 0, width, names=()),
+            Axis("Cell", 0, len(values), names=tuple(
+                (len(values) - i - 0.5, str(i + 1)) for i in range(len(values))
+            )),
+            title, left=34, height=90 + 14 * len(values),
+        )  # fmt: skip
+        panel.squares(levels(values[::-1], most), width, len(values))
+        panels.append(panel.render(f"Hidden values of a few cells: {title}"))
+    return Figure(
+        "Hidden values of a few cells",
+        f"Each row is a cell, each square one of its hidden entries, the {width} of the highest "
+        "true value, in the same order in every panel; the darker, the higher (log1p(10,000 × "
+        f"share), up to {most:.1f}). The nearer a panel is to the truth's, the better.",
+        panels,
+    )
+
+
+def levels(grid: Sequence[Sequence[float]], most: float, steps: int = 8):
+    """Even levels 1..`steps` of values from 0 to `most`, [row][column], as runs for `squares`."""
+    out: dict[int, list[tuple[int, int, int]]] = {}
+    for r, row in enumerate(grid):
+        for c, value in enumerate(row):
+            level = min(steps, math.ceil(max(value, 0) / most * steps - 1e-9))
+            if level > 0:
+                out.setdefault(level, []).append((c, r, 1))
+    return out
 
 
 def _correlations(series: Sequence[Series]) -> Figure | None:
