@@ -167,8 +167,8 @@ def _by_expression(series: Sequence[Series]) -> Figure | None:
     )
     return Figure(
         "By expression of the gene",
-        "Left, lower is better: the mean squared error over the mean count. At the dashed line, 1, "
-        "it is as large as the noise of Poisson counts alone. Right, higher is better: correlation "
+        "Error, lower is better: the mean squared error over the mean count; at the dashed line, "
+        "1, it is the noise of Poisson counts alone. Correlation, higher is better: the median "
         f"within the genes of a range. Genes: {genes}.",
         panels,
         legend([(one.name, one.css, one.marker) for one in shown]),
@@ -222,11 +222,9 @@ def _by_cell_type(series: Sequence[Series]) -> Figure | None:
     cells = {row["cell_type"]: row["cells"] for row in shown[0].details["by_cell_type"]}
     spots = {name: len(types) - i - 0.5 for i, name in enumerate(types)}
     names = tuple((spots[name], _shortened(name)) for name in types)
-    left = min(20 + 6.2 * max(len(name) for _, name in names), 160)
+    left = min(20 + 6.6 * max(len(name) for _, name in names), 150)
     panels = []
-    for field, label in (
-        ("pearson", "Pearson correlation"), ("poisson_nll", "Poisson negative log-likelihood"),
-    ):  # fmt: skip
+    for field, label in (("pearson", "Pearson correlation"), ("poisson_nll", "Poisson loss")):
         found = {
             one.name: {row["cell_type"]: row[field] for row in one.details["by_cell_type"]}
             for one in shown
@@ -254,15 +252,15 @@ def _by_cell_type(series: Sequence[Series]) -> Figure | None:
     count = ", ".join(f"{name} {cells[name]:,}" for name in types)
     return Figure(
         "By cell type",
-        f"The largest types first; cells of each: {count}. Left, higher is better; right, lower. A "
-        "control far from every model is not drawn.",
+        f"The largest types first; cells of each: {count}. Correlation, higher "
+        "is better; Poisson loss, lower. A control far from every model is not drawn.",
         panels,
         legend([(one.name, one.css, one.marker) for one in shown]),
     )
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= 22 else name[:21] + "…"
+    return name if len(name) <= 18 else name[:17] + "…"
 
 
 def _cells(series: Sequence[Series]) -> Figure | None:
