@@ -77,3 +77,57 @@ def test_models_are_far_ahead_of_the_floor_and_not_biased(name, data):
     assert 0.9 < found.mean() / true.mean() < 1.1
     floor = streamed("depth_scaled_mean", [whole])
     assert np.mean((found - true) ** 2) < 0.7 * np.mean((floor - true) ** 2)
+
+
+def tiny(cells, genes, kind="hidden"):
+    """Counts of few cells and genes; of what is hidden, a whole cell and a whole gene are a part."""
+    counts = simulate(cells, genes, seed=5)
+    hidden = np.random.default_rng(6).random(counts.shape) < 0.2
+    hidden[0], hidden[:, -1] = True, True
+    hidden &= kind == "hidden"
+    visible = sparse.csr_matrix(np.where(hidden, 0, counts))
+    return counts, hidden, visible
+
+
+@pytest.mark.parametrize("kind", ["hidden", "thinned"])
+@pytest.mark.parametrize("shape", [(30, 3), (6, 40), (4, 4)])
+@pytest.mark.parametrize("name", ["knn_smoothing", "svd"])
+def test_fewer_cells_and_genes_than_neighbours_and_ranks(name, shape, kind):
+    _, hidden, visible = tiny(*shape, kind)
+    predict = load(MODELS / name / "main.py", "reconstruction")
+    found = predict(visible, sparse.csr_matrix(hidden), kind=kind)
+    found = found[0] if isinstance(found, tuple) else found
+    assert found.shape == (shape if kind == "thinned" else (hidden.sum(),))
+    assert np.isfinite(found).all()
+    assert (found >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["knn_smoothing", "svd"])
+def test_a_cell_and_a_gene_of_which_nothing_is_seen_get_what_is_usual(name):
+    """Not zeros, and not the values of one odd neighbour."""
+    counts, hidden, visible = tiny(80, 40)
+    found = load(MODELS / name / "main.py", "reconstruction")(visible, sparse.csr_matrix(hidden))
+    found = found[0] if isinstance(found, tuple) else found
+    dense = np.zeros(counts.shape)
+    dense[hidden] = found
+    usual = counts[1:, :-1].mean(axis=0)
+    assert 0.3 < dense[0, :-1].sum() / usual.sum() < 3
+    assert (dense[:, -1] >= 0).all()
+    assert dense[:, -1].max() < 3 * counts.mean()
+
+
+def test_thinned_models_are_far_ahead_of_the_floor_and_not_biased():
+    rng = np.random.default_rng(7)
+    counts = simulate(200, 80, seed=3)
+    held = rng.binomial(counts.astype(int), 0.25)
+    given = sparse.csr_matrix(counts - held)
+    nothing = sparse.csr_matrix(counts.shape, dtype=bool)
+    floor = load(CONTROLS / "depth_scaled_mean/main.py", "reconstruction")(kind="thinned")
+    whole = Chunk(given, nothing, range(200))
+    floor.fit([whole])
+    worst = np.mean((floor.predict(whole) / 3 - held) ** 2)
+    for name in ("knn_smoothing", "svd"):
+        found = load(MODELS / name / "main.py", "reconstruction")(given, nothing, kind="thinned")
+        found = (found[0] if isinstance(found, tuple) else found) / 3
+        assert 0.9 < found.mean() / held.mean() < 1.1
+        assert np.mean((found - held) ** 2) < 0.8 * worst
