@@ -80,7 +80,7 @@ def test_models_are_far_ahead_of_the_floor_and_not_biased(name, data):
 
 
 def tiny(cells, genes, kind="hidden"):
-    """Counts of few cells and genes; of what is hidden, a whole cell and a whole gene are a part."""
+    """Counts of few cells and genes; one cell and one gene are hidden as a whole."""
     counts = simulate(cells, genes, seed=5)
     hidden = np.random.default_rng(6).random(counts.shape) < 0.2
     hidden[0], hidden[:, -1] = True, True

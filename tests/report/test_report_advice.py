@@ -1,6 +1,7 @@
 """Which model for what, and on which data: in words and in tables."""
 
 import json
+import re
 
 import pytest
 from synthetic import FACTS, Bench
@@ -9,6 +10,7 @@ from lacuna.report.advice import purposes
 from lacuna.report.leaderboard import build_board
 from lacuna.report.plots import _sweeps
 from lacuna.report.records import load
+from lacuna.report.sections import summary
 from lacuna.report.words import findings
 
 CONTROLS = {"mean": "floor", "top": "ceiling"}
@@ -139,3 +141,26 @@ def test_sweeps_are_drawn_for_what_is_alike_in_everything_else():
     assert found[1][2] == {("d", "mask_10_x"): 0.1, ("d", "mask_20_x"): 0.2}
     alone = {key: row for key, row in rows.items() if row["strategy"] == "uniform"}
     assert _sweeps(alone)[0][1] == ""
+
+
+def test_numbers_that_span_decades_are_drawn_on_a_logarithmic_axis(report):
+    settings = {f"n_{n}": {"length": n} for n in (1000, 10_000, 100_000)}
+    values = scores(good=(0.8, 0.6, 60.0), poor=(0.3, 0.2, 1.0))
+    models = CONTROLS | {"good": None, "poor": None}
+    _, out = report(Bench(models, values, settings=settings))
+    page = (out / "report.html").read_text()
+    figure = page[page.index("<h3>Quality against length") :]
+    at = [
+        float(re.search(rf'x="([\d.]+)"[^>]*>{text}<', figure)[1])
+        for text in ("1,000", "10,000", "100,000")
+    ]
+    assert at[1] - at[0] == pytest.approx(at[2] - at[1], abs=1) != 0
+
+
+def test_with_several_tasks_the_top_of_the_page_is_brief(tmp_path):
+    values = scores(good=(0.8, 0.6, 60.0), poor=(0.3, 0.2, 1.0))
+    board = board_of(tmp_path, ["good", "poor"], values)
+    whole, brief = summary(board), summary(board, brief=True)
+    assert "<details" not in whole
+    assert "<p class=which>Which model for what" in brief
+    assert brief.index("Which model for what") < brief.index("<summary>Besides")

@@ -62,8 +62,10 @@ def page(
 
 
 def _heading(board: Board, boards: int) -> str:
-    title = f"<h3>{e(board.task.replace('_', ' ').capitalize())}</h3>" if boards > 1 else ""
-    return title + sections.summary(board)
+    if boards == 1:
+        return sections.summary(board)
+    name = e(board.task.replace("_", " ").capitalize())
+    return f'<h3><a href="#task-{e(board.task)}">{name}</a></h3>' + sections.summary(board, True)
 
 
 def _task(

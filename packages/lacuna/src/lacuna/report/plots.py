@@ -16,6 +16,8 @@ from .svg import Axis, Figure, Panel, axis, legend
 MOST_PANELS = 8
 #: Beyond this many figures, too.
 MOST_SWEEPS = 6
+#: Numbers that span this factor are drawn on a logarithmic axis.
+WIDE = 20
 
 #: A panel, and the names of what it shows.
 Drawn = tuple[str, set[str]]
@@ -186,8 +188,9 @@ def _lines(title: str, values: Mapping[str, list], x_label: str, look, controls)
     if not curves:
         return "", set()
     levels = sorted({x for curve in curves.values() for x, _ in curve})
-    x = axis(x_label, levels)
-    x = Axis(x.label, x.low, x.high, names=tuple((v, f"{v:g}") for v in levels[:8]))
+    x = axis(x_label, levels, log=0 < WIDE * levels[0] <= levels[-1])
+    named = tuple((v, f"{v:,g}" if v < 1e6 else f"{v:g}") for v in levels[:8])
+    x = Axis(x.label, x.low, x.high, x.log, named)
     y = axis("", _near(models, rest))
     panel, drawn = Panel(x, y, title), set()
     for name, curve in reversed(curves.items()):

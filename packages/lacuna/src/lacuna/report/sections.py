@@ -52,14 +52,21 @@ def rank_text(rank: int | None, tied: bool) -> str:
     return DASH if rank is None else f"{rank}{'=' if tied else ''}"
 
 
-def summary(board: Board) -> str:
+def summary(board: Board, brief: bool = False) -> str:
+    """The findings in words; `brief`, the less important ones folded away."""
     first, *others = findings(board)
     found = f"<p class=lead>{e(first)}</p>"
-    for title, lines in (("Which model for what", purposes(board)), ("Besides", others)):
-        rest = "".join(f"<li>{e(line)}</li>" for line in lines)
-        if rest:
-            found += f"<p class=which>{title}</p><ul class=findings>{rest}</ul>"
+    if advice := purposes(board):
+        found += f"<p class=which>Which model for what</p>{_bullets(advice)}"
+    if others and brief:
+        found += fold("Besides", _bullets(others))
+    elif others:
+        found += f"<p class=which>Besides</p>{_bullets(others)}"
     return found
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return f"<ul class=findings>{''.join(f'<li>{e(line)}</li>' for line in lines)}</ul>"
 
 
 def leaderboard(board: Board, look: Mapping[str, Look]) -> str:
