@@ -4,12 +4,16 @@ import json
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.io
 from own_dataset import own_dataset
+from scipy import sparse
 
 from lacuna import cli
 from lacuna.cli.people import model_parameters, run
 from lacuna_contract.errors import ContractError
+from lacuna_contract.h5ad import open_h5ad, read_column, read_names, read_uns
 from lacuna_contract.schema import read_json
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +56,28 @@ def test_prepare_data_from_a_sheet(here):
     sheet = own_dataset(here)
     assert run("prepare-data", ["--sheet", sheet, "--mask-percentage", "0.3"]) == 0
     assert (here / "data/mine/masked/mask_30_seed_42.h5ad").is_file()
+
+
+def test_prepare_data_from_a_folder_with_an_mtx_by_two_strategies(here):
+    folder = here / "ten"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    scipy.io.mmwrite(folder / "matrix.mtx", sparse.coo_matrix(rng.poisson(1, (30, 80))))
+    (folder / "barcodes.tsv").write_text("".join(f"cell{i}\n" for i in range(80)))
+    (folder / "genes.tsv").write_text("".join(f"ENSG{i}\tSYM{i}\n" for i in range(30)))
+    columns = "dataset,path,organism,subsample,subsample_seed"
+    (here / "datasets.csv").write_text(f"{columns}\nmine,ten,human,50,3\n")
+    words = ["--sheet", "datasets.csv", "--mask-strategy", "uniform,count_thinning"]
+    assert run("prepare-data", words) == 0
+    masked = here / "data/mine/masked"
+    names = ["mask_15_count_thinning_seed_42.h5ad", "mask_15_seed_42.h5ad"]
+    assert sorted(path.name for path in masked.iterdir()) == names
+    for name, kind in zip(names, ("thinned", "hidden"), strict=True):
+        with open_h5ad(masked / name) as file:
+            assert read_uns(file)["kind"] == kind
+            assert read_uns(file)["organism"] == "human"
+            assert len(read_names(file, "obs")) == 50
+            assert read_column(file, "var", "symbol")[:2] == ["SYM0", "SYM1"]
 
 
 @pytest.mark.parametrize("percentage", ["0", "1", "15", "a"])
