@@ -222,7 +222,7 @@ def _by_cell_type(series: Sequence[Series]) -> Figure | None:
     cells = {row["cell_type"]: row["cells"] for row in shown[0].details["by_cell_type"]}
     spots = {name: len(types) - i - 0.5 for i, name in enumerate(types)}
     names = tuple((spots[name], _shortened(name)) for name in types)
-    left = min(20 + 6.6 * max(len(name) for _, name in names), 150)
+    left = min(16 + 7.6 * max(len(name) for _, name in names), 158)
     panels = []
     for field, label in (("pearson", "Pearson correlation"), ("poisson_nll", "Poisson loss")):
         found = {
