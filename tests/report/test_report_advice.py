@@ -125,6 +125,23 @@ def test_a_ceiling_that_is_not_perfect_says_how_far_one_can_come(two_datasets):
     assert notes["top"] == "ceiling control"
 
 
+def test_ranks_by_dataset_and_condition_are_in_results_json(report):
+    def values(name, dataset, setting, seed):
+        if name in BASE:
+            return dict(BASE[name])
+        own = {("real", "one"): 0.4, ("real", "two"): 0.3, ("made", "one"): 0.4}
+        value = own.get((dataset, name), 0.5)
+        return {"error": 2 - value, "fit": value}
+
+    models = CONTROLS | {"one": None, "two": None}
+    _, out = report(Bench(models, values, datasets=("real", "made")))
+    rows = json.loads((out / "results.json").read_text())["leaderboard"]
+    (two,) = (row for row in rows if row["name"] == "two")
+    assert {name: row["rank"] for name, row in two["datasets"].items()} == {"real": 2, "made": 1}
+    assert two["datasets"]["made"]["score"]["mean"] == pytest.approx(0.5)
+    assert two["conditions"]["mask_15"]["score"]["mean"] == pytest.approx(0.4)
+
+
 def test_sweeps_are_drawn_for_what_is_alike_in_everything_else():
     rows = {
         ("d", "mask_10"): {"percentage": 0.1, "strategy": "uniform"},

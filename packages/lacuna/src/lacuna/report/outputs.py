@@ -72,11 +72,20 @@ def _entry(board: Board, entry) -> dict:
         "comparisons_expected": entry.expected,
         "seconds": entry.seconds,
         "peak_memory_bytes": entry.peak_memory_bytes,
-        "metrics": {
-            metric: {"rank": rows[entry.name].rank, "tied": rows[entry.name].tied,
-                     "score": _interval(rows[entry.name].score)}
-            for metric, rows in board.by_metric.items() if entry.name in rows
-        },
+        "metrics": _placed(board.by_metric, entry.name),
+        "datasets": _placed(board.parts(0), entry.name),
+        "conditions": _placed(board.parts(1), entry.name),
+    }
+
+
+def _placed(parts: Mapping[str, Mapping], name: str) -> dict[str, dict]:
+    """Score and rank of a model on each part of the comparisons on which it has a score."""
+    return {
+        part: {
+            "rank": rows[name].rank, "tied": rows[name].tied, "score": _interval(rows[name].score)
+        }
+        for part, rows in parts.items()
+        if name in rows
     }  # fmt: skip
 
 
