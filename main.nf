@@ -28,13 +28,16 @@ workflow {
     // each emission is [dataset, file], e.g. [[dataset: 'pbmc', task: 'reconstruction', ...], []]
     datasets = plan.flatMap { rows -> rows.datasets }
         .map { row -> tuple(row, row.source ? Plan.source(row, params.sheet) : []) }
-    IMPORT(datasets, stages.prepare)
+    IMPORT(datasets.map { row, source -> tuple(row, source, Software.stage(stages, 'prepare', row.task)) })
 
     // each emission is [condition, raw], e.g. [[key: 'reconstruction/pbmc/mask_15_seed_42', seed: 42, ...], data.h5ad]
     conditions = plan.flatMap { rows -> rows.conditions }.map { row -> tuple(row.dataset, row) }
         .combine(IMPORT.out.raw, by: 0)
         .map { _dataset, condition, raw -> tuple(condition, raw) }
-    PREPARE(conditions, params.salt == null ? 'none' : params.salt, stages.prepare)
+    PREPARE(
+        conditions.map { condition, raw -> tuple(condition, raw, Software.stage(stages, 'prepare', condition.task)) },
+        params.salt == null ? 'none' : params.salt
+    )
 
     // each emission is [run, input, truth], e.g. [[id: 'svd/pbmc/mask_15_seed_42', model: 'svd', ...], input.h5ad, truth.h5ad]
     runs = plan.flatMap { rows -> rows.runs }.filter { run -> !run.not_applicable }.map { run -> tuple(run.key, run) }
@@ -52,14 +55,17 @@ workflow {
     RUN_MODEL(work.cpu)
     RUN_MODEL_GPU(work.gpu)
 
-    // each emission is [id, run, truth, files], e.g. ['svd/pbmc/mask_15_seed_42', [...], truth.h5ad, [status.json, prediction.h5ad]]
+    // each emission is [group, runs, truths, files], e.g. ['svd/pbmc/mask_15_seed_42', [[...]], [truth.h5ad], [[status.json, ...]]]
+    // A group is one run, or all runs of a condition where the task scores them together.
     answers = runs.map { run, _input, truth -> tuple(run.id, run, truth) }
         .join(RUN_MODEL.out.files.mix(RUN_MODEL_GPU.out.files))
-    EVALUATE(answers.map { _id, run, truth, files -> tuple(Plan.identity(run), Plan.metrics(run), truth, files) }, stages.evaluate)
+        .map { _id, run, truth, files -> tuple(groupKey(run.group, run.group_size), run, truth, files) }
+        .groupTuple(remainder: true)
+    EVALUATE(answers.map { _group, of, truths, files -> Plan.evaluation(of, truths, files, stages) })
 
     // one emission, however few runs came so far: the folders of all records, in the order of the runs' ids
-    records = EVALUATE.out.record.toSortedList { a, b -> a[0] <=> b[0] }
-        .map { rows -> rows.collect { row -> [row[1]].flatten().first().parent } }
+    records = EVALUATE.out.record.flatMap { files -> [files].flatten()*.parent.unique() }
+        .toSortedList { a, b -> Plan.id(a) <=> Plan.id(b) }
     // one emission: what could not be prepared and why, e.g. [[dataset: 'mine', reason: 'mine.h5ad: X holds fractions']]
     refusals = IMPORT.out.refused.map { dataset, why -> [dataset: dataset, reason: Sandbox.reason(why)] }
         .mix(PREPARE.out.refused.map { key, why -> [key: key, reason: Sandbox.reason(why)] })

@@ -16,7 +16,10 @@ class Plan {
                 missing.collect { row -> "dataset '${row.dataset}': ${row.source} (${source(row, params.sheet)})" }.join('\n  '))
         }
         def retries = Retries.read(params)
+        def wanted = plan.runs.findAll { run -> !run.not_applicable }.countBy { run -> run.key }
         plan.runs.each { run ->
+            run.group = run.together ? run.key : run.id
+            run.group_size = run.together ? wanted[run.key] ?: 0 : 1
             LABELS[run.id] = "${run.name} #${run.index}".toString()
             if (retries[run.id]) { run.retry = retries[run.id] }
         }
@@ -44,7 +47,24 @@ class Plan {
         run.subMap(['id', 'task', 'dataset', 'condition', 'seed', 'model', 'variant', 'name', 'control', 'tier', 'image', 'params'])
     }
 
-    static List<String> metrics(Map run) { metrics[run.task] }
+    /**
+     * What one evaluation gets: runs of a condition, each with the numbers of its files among all of them; metrics, the truth,
+     * the files, and the software of the task's stage. The runs are in the order of their ids, whichever ended first.
+     */
+    static List evaluation(List<Map> runs, List truths, List files, Map stages) {
+        def order = (0..<runs.size()).toList().sort { i -> runs[i].id }
+        def all = order.collect { i -> [files[i]].flatten().sort { file -> file.name } }
+        def first = 1
+        def entries = order.withIndex().collect { i, place ->
+            def numbers = (first..<(first + all[place].size())).toList()
+            first += all[place].size()
+            [run: identity(runs[i]), files: numbers]
+        }
+        return [entries, metrics[runs[0].task], truths[0], all.flatten(), Software.stage(stages, 'evaluate', runs[0].task)]
+    }
+
+    /** The run that a folder of a record belongs to. */
+    static String id(Path folder) { folder.subpath(folder.nameCount - 3, folder.nameCount).toString() }
 
     /** The file of a dataset. Paths in a dataset sheet are relative to the sheet. */
     static Path source(Map row, Object sheet) {

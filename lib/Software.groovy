@@ -16,7 +16,7 @@ class Software {
             Ending.refuse('Apptainer pulls its images from a registry: build and push them with bin/build-images --push --registry R, ' +
                 'and name the same with --registry R')
         }
-        def command = ["${projectDir}/bin/discover".toString(), '--models', params.models.toString()]
+        def command = ["${projectDir}/bin/discover".toString(), '--models', params.models.toString(), '--tasks', params.tasks.toString()]
         // Whether an image is there can only be seen for an engine on this machine.
         if (engine == 'venv' || executor == 'local' && engine in ['docker', 'podman']) { command += ['--engine', engine] }
         if (params.registry) { command += ['--registry', params.registry.toString()] }
@@ -31,6 +31,9 @@ class Software {
         found.stages = found.stages.collectEntries { name, stage -> [name, of(stage)] }
         return found
     }
+
+    /** What runs a stage for a task: the stage's own software for it, such as evaluate_multimodal, where there is any. */
+    static Map stage(Map stages, String name, String task) { stages["${name}_${task}".toString()] ?: stages[name] }
 
     /** The part of a row that says where it runs: an image, or a virtual environment. */
     static Map of(Map row) { engine == 'venv' ? [env: row.env] : [image: row.image] }

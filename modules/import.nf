@@ -6,8 +6,7 @@ process IMPORT {
     publishDir path: { params.data_dir }, mode: 'copy', overwrite: true, saveAs: { name -> name == 'data.h5ad' ? dataset.file : null }
 
     input:
-    tuple val(dataset), path(source, stageAs: 'source/*') // source: [] for a dataset that the stage makes itself
-    val software
+    tuple val(dataset), path(source, stageAs: 'source/*'), val(software) // source: [] for a dataset that the stage makes itself
 
     output:
     tuple val(dataset.dataset), path('data.h5ad'), emit: raw, optional: true

@@ -7,9 +7,8 @@ process PREPARE {
     publishDir path: { params.data_dir }, mode: 'copy', overwrite: true, saveAs: { name -> condition.files[name - '.h5ad'] }
 
     input:
-    tuple val(condition), path(raw, stageAs: 'data.h5ad')
+    tuple val(condition), path(raw, stageAs: 'data.h5ad'), val(software)
     env 'LACUNA_SALT' // in the environment, and so not in the report of commands
-    val software
 
     output:
     tuple val(condition.key), path('input.h5ad'), path('truth.h5ad'), emit: pair, optional: true

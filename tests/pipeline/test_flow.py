@@ -146,6 +146,31 @@ def test_a_recorded_failure_is_retried_when_asked_and_stays_retried(fresh: Proje
     assert fresh.results()["flaky/d1/mask_15_seed_42"]["status"] == "ok"
 
 
+def test_all_runs_of_a_condition_are_scored_by_one_task_of_the_tasks_own_stage(
+    fresh: Project,
+) -> None:
+    for name, how in (("good", {}), ("crash", {"do": "crash"}), ("vanish", {"do": "vanish"})):
+        fresh.model(name, variants={"default": how})
+    fresh.model("knows", control="ceiling", variants={"default": {"do": "truth"}})
+    (fresh.folder / "stages" / "evaluate_fake").mkdir(parents=True)
+    fresh.run("--seeds", "1,2", "--scenarios", "bridge", log="log")
+    # Where a run left nothing, the others of its condition are scored all the same.
+    found = {run["id"]: run["status"] for run in fresh.results().values()}
+    expected = {"good": "ok", "knows": "ok", "crash": "failed", "vanish": "lost"}
+    assert found == {
+        f"{name}/d1/mask_15_seed_{seed}": status
+        for seed in (1, 2)
+        for name, status in expected.items()
+    }
+    assert fresh.executed("log")["evaluate"] == 2
+    stages = [line.split() for line in (fresh.folder / "log").read_text().splitlines()]
+    for stage, folder in stages:
+        own = "stage-evaluate_fake" in Path(folder, ".command.run").read_text()
+        assert own == (stage == "evaluate")
+    fresh.run("--seeds", "1,2", "--scenarios", "bridge", "-resume", log="again")
+    assert "evaluate" not in fresh.executed("again")
+
+
 def test_killed_half_way_and_resumed(fresh: Project) -> None:
     fresh.model("slow", variants=SLOW_ANSWER)
     seeds = ("--seeds", ",".join(str(n) for n in range(8)))

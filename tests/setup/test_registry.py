@@ -29,7 +29,7 @@ def test_every_folder_of_this_repository_is_found() -> None:
 # what is changed, and whose digests change with it
 ONE = {"one"}
 MODELS = {"one", "two"}
-STAGES = {"prepare", "evaluate", "report"}
+STAGES = {"prepare", "evaluate", "report", "evaluate_multimodal"}
 CHANGES = {
     "containers/models/one/main.py": ONE,
     "containers/models/one/requirements.lock": ONE,
@@ -157,7 +157,7 @@ def test_an_unknown_model_gets_a_suggestion(clone: Clone) -> None:
 
 
 def test_what_is_not_built_is_named_with_the_command_that_builds_it(clone: Clone) -> None:
-    done = clone.run("bin/discover", "--engine", "venv", "--models", "two")
+    done = clone.run("bin/discover", "--engine=venv", "--models=two", "--tasks=segmentation")
     assert done.returncode == 3
     assert "no current environment of: stage-evaluate, stage-prepare" in done.stderr
     assert done.stderr.strip().endswith("Build what is missing with: bin/build-envs two")

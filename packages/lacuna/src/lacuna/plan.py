@@ -39,6 +39,9 @@ def make_plan(
     given = {"tasks": _done_by(discovered)} | dict(given)
     chosen_tasks = _tasks(given, problems)
     rows, conditions = plan_data(given, sheet, problems)
+    # A task of which no dataset is asked for is none of this benchmark's.
+    there = {row["task"] for row in rows}
+    chosen_tasks = [task for task in chosen_tasks if task in there or not there]
     variants = choose_variants(given, discovered, chosen_tasks, problems)
     # A task of which no dataset was asked for takes no part.
     present = [task for task in chosen_tasks if any(row["task"] == task for row in rows)]
@@ -63,9 +66,15 @@ def plan_data(
     for task in chosen_tasks:
         with problems.catch():
             conditions[task] = tasks.load(task).conditions(given)
-    return rows, [
-        _condition(row, condition) for row in rows for condition in conditions.get(row["task"], ())
-    ]
+    chosen = []
+    for row in rows:
+        own = conditions.get(row["task"], [])
+        fitting = [condition for condition in own if row["dataset"] not in condition.elsewhere]
+        if own and not fitting:
+            names = ", ".join(dict.fromkeys(condition.name for condition in own))
+            problems.add(f"dataset '{row['dataset']}' has none of these conditions: {names}")
+        chosen += [_condition(row, condition) for condition in fitting]
+    return rows, chosen
 
 
 def plan_runs(
@@ -91,7 +100,7 @@ def _done_by(discovered: Mapping[str, Any]) -> str:
 
 
 def _tasks(given: Mapping[str, Any], problems: parameters.Problems) -> list[str]:
-    return _chosen(given.get("tasks", "all"), tasks.names(), "task", problems)
+    return _chosen(given.get("tasks", tasks.DEFAULT), tasks.names(), "task", problems)
 
 
 def _chosen(value: Any, known: Sequence[str], what: str, problems: parameters.Problems) -> list:
@@ -293,6 +302,7 @@ def _run(
         "params": params,
         "resources": resources,
         "prediction": tasks.load(condition["task"]).prediction,
+        "together": tasks.load(condition["task"]).together,
         "checkpoint": model.get("checkpoint") if needs_checkpoint(manifest, variant) else None,
         "not_applicable": _impossible(model, variant, resources, given),
     }

@@ -88,7 +88,8 @@ class Subject:
 
         status = supervise(planned, files, room, command, attempts=1)
         if status["status"] == "ok":
-            names = list(metrics.of_task(self.task))
+            every = list(metrics.of_task(self.task))
+            names = getattr(self.inputs, "metric_names", lambda: every)()
             status = evaluate_run(planned, case.truth, room, names, room)
         if recipe is self.recipe:
             changed = _sha256(room / "input.h5ad") != _sha256(case.input)
@@ -155,11 +156,21 @@ def _lock(recipe: Recipe, engine: str) -> Check:
 def _behaviour(subject: Subject, inputs: list[Case]) -> Iterator[Check]:
     plain, *others = inputs
     status, room = subject.run(plain)
+    while (
+        status["status"] == "not_applicable"
+        and getattr(subject.inputs, "MAY_DECLINE", False)
+        and others
+    ):
+        # Then it is checked on the first input that it takes.
+        yield _outcome(plain.what, status, may_decline=True)
+        plain, *others = others
+        status, room = subject.run(plain)
     yield _outcome(plain.what, status, may_decline=False)
     if status["status"] != "ok":
         return
     best = read_json(room / "metrics.json", "metrics")
-    if hasattr(subject.inputs, "in_other_space"):
+    space = getattr(subject.inputs, "SPACE_METRIC", None)
+    if best["metrics"].get(space) is not None:
         yield _value_space(subject, plain, room, best)
     yield _repeated(subject, plain, room)
     for variant in choice.variants(subject.recipe.manifest):
@@ -290,15 +301,16 @@ def _against_floors(subject: Subject, case: Case, mine: dict[str, Any]) -> Check
             scores[recipe.name] = read_json(room / "metrics.json", "metrics")["metrics"]
     rows, wins = [], 0
     for metric in metrics.of_task(subject.task).values():
-        if not metric.rank:
+        if not metric.rank or mine.get(metric.name) is None:
             continue
         sign = 1 if metric.direction == "max" else -1
         values = {n: s[metric.name] for n, s in scores.items() if s[metric.name] is not None}
         name, value = max(values.items(), key=lambda item: sign * item[1])
-        better = mine[metric.name] is not None and sign * mine[metric.name] > sign * value
+        better = sign * mine[metric.name] > sign * value
         wins += better
-        shown = "none" if mine[metric.name] is None else f"{mine[metric.name]:.3g}"
-        rows.append(f"{metric.name} {shown} ({'+' if better else '-'} {name} {value:.3g})")
+        rows.append(
+            f"{metric.name} {mine[metric.name]:.3g} ({'+' if better else '-'} {name} {value:.3g})"
+        )
     said = f"ahead of every floor in {wins} of {len(rows)} metrics: " + ", ".join(rows)
     todo = "a score below the floor is most often a bug: value space, order of genes, depth"
     return Check(what, wins > 0, said, todo)

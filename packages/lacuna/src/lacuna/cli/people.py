@@ -220,7 +220,9 @@ def _value(text: str) -> Any:
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
     """The pipeline's parameters, from the options."""
+    named = getattr(args, "dataset", None) or getattr(args, "sheet", None)
     found = {
+        "tasks": getattr(args, "tasks", None) or ("all" if named else tasks.DEFAULT),
         "datasets": getattr(args, "dataset", None),
         "seeds": getattr(args, "seed", None),
         "models": getattr(args, "models", None),
@@ -240,6 +242,7 @@ def _bar(work: Iterable[Any], total: int, what: str) -> tqdm:
 
 OPTIONS = [option for task in tasks.names() for option in tasks.load(task).options]
 DATA: dict[str, dict[str, Any]] = {
+    "--tasks": {"help": f"names, or all; without it, those of the datasets, or {tasks.DEFAULT}"},
     "--dataset": {"help": "names, joined by commas"},
     "--sheet": {"type": Path, "help": "a CSV of your own datasets"},
     **{o.flag: {"default": o.default, "help": f"{o.help} (%(default)s)"} for o in OPTIONS},

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,23 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """What a run left behind to its record."""
+    """What a run left behind in --files to its record; with --runs, that of several runs of a
+    condition, to records in folders of the runs' ids."""
     from lacuna.evaluation import evaluate_run
 
-    run = read_json(args.run, "run")
     names = [name for name in args.metrics.split(",") if name]
-    evaluate_run(run, args.truth, args.files, names, args.output)
+    if (args.run is None) == (args.runs is None):
+        raise ContractError("expected --run or --runs, one of them")
+    if args.run is not None:
+        evaluate_run(read_json(args.run, "run"), args.truth, args.files, names, args.output)
+        return
+    for entry in read_json(args.runs, "evaluation"):
+        with tempfile.TemporaryDirectory(prefix="lacuna-evaluate-") as room:
+            for number in entry["files"]:
+                for path in (args.files / str(number)).iterdir():
+                    Path(room, path.name).symlink_to(path.absolute())
+            output = args.output / entry["run"]["id"]
+            evaluate_run(entry["run"], args.truth, Path(room), names, output)
 
 
 def report(args: argparse.Namespace) -> None:
@@ -68,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("plan", plan, params=True, models=True, sheet=False, output=True)
     add("import", import_dataset, dataset=True, source=False, output=True)
     add("prepare", prepare, condition=True, raw=True, input=True, truth=True)
-    add("evaluate", evaluate, run=True, truth=True, files=True, output=True)
+    add("evaluate", evaluate, run=False, runs=False, truth=True, files=True, output=True)
     add("report", report, plan=True, records=True, provenance=False, refusals=False, output=True)
     commands.choices["prepare"].add_argument("--salt", default="", help="a secret, see docs")
     commands.choices["evaluate"].add_argument("--metrics", required=True, help="names: mse,pearson")

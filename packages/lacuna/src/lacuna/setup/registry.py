@@ -16,6 +16,7 @@ from typing import Any
 
 from lacuna import choice
 from lacuna.cache import cache_dir
+from lacuna.parameters import words
 from lacuna.setup import checkpoints, kernels, launchers
 from lacuna.setup.common import JUNK, ROOT, SetupError, digest, image_name, relative
 from lacuna_contract.errors import suggest
@@ -82,9 +83,20 @@ def stack_names() -> list[str]:
     return [p.name for p in _folders(ROOT / "containers/stacks")]
 
 
-def stages() -> list[Recipe]:
-    """The stages: every folder in ``containers/stages``."""
-    return [_recipe("stage", folder) for folder in _folders(ROOT / "containers/stages")]
+def stages(tasks: str | None = None) -> list[Recipe]:
+    """The stages: every folder in ``containers/stages``.
+
+    One called ``<stage>_<task>`` stands in for the stage where it works for that task; with
+    `tasks`, such as "reconstruction", those of other tasks are left out.
+    """
+    known = {folder.name for folder in _folders(ROOT / "packages/lacuna/src/lacuna/tasks")}
+    asked = set(words(tasks)) if tasks else {"all"}
+    others = set() if "all" in asked else known - asked
+    return [
+        _recipe("stage", folder)
+        for folder in _folders(ROOT / "containers/stages")
+        if folder.name.partition("_")[2] not in others
+    ]
 
 
 def rooms(extra: Sequence[str | Path] = ()) -> list[Path]:
@@ -207,10 +219,13 @@ def _folders(room: Path) -> Iterator[Path]:
 
 
 def listing(
-    chosen: list[Recipe], registry: str | None = None, room: str | Path | None = None
+    chosen: list[Recipe],
+    registry: str | None = None,
+    room: str | Path | None = None,
+    tasks: str | None = None,
 ) -> dict[str, Any]:
     """What ``bin/discover`` prints: the stages and the chosen models, with what runs them, and
-    the checkpoints that there are in `room`."""
+    the checkpoints that there are in `room`. `tasks` as in `stages`."""
 
     def names(recipe: Recipe) -> dict[str, str]:
         image = recipe.image(registry)
@@ -221,7 +236,7 @@ def listing(
         return {"checkpoint": found} if found else {}
 
     return {
-        "stages": {r.name: names(r) for r in stages()},
+        "stages": {r.name: names(r) for r in stages(tasks)},
         "models": [
             {"name": r.name, "path": relative(r.folder), **names(r), "manifest": r.manifest}
             | trained(r)
@@ -271,11 +286,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_argument("--models", default="all", help="all, core, names, or some of these: core,svd")
     cli.add_argument("--engine", choices=["docker", "podman", "venv"], help="check what is built")
     cli.add_argument("--checkpoints", metavar="DIR", help="a folder of checkpoints, by model")
+    cli.add_argument("--tasks", default="all", help="whose stages are needed (default: all)")
     asked = cli.parse_args(argv)
     try:
         chosen = select(models(asked.models_dir), asked.models)
-        print(json.dumps(listing(chosen, asked.registry, asked.checkpoints), indent=2))
-        recipes = [*stages(), *chosen]
+        found = listing(chosen, asked.registry, asked.checkpoints, asked.tasks)
+        print(json.dumps(found, indent=2))
+        recipes = [*stages(asked.tasks), *chosen]
         lack = asked.engine and missing(recipes, asked.engine, asked.registry)
     except SetupError as error:
         print(f"bin/discover: {error}", file=sys.stderr)

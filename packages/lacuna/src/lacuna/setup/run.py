@@ -16,9 +16,10 @@ from lacuna_contract.errors import suggest
 
 # What is run unless the command line says otherwise.
 DEFAULTS = {
-    "--datasets": "pbmc",
+    "--tasks": "reconstruction,multimodal",
     "--mask_percentages": "0.15,0.30",
     "--seeds": "1,2,3",
+    "--scenario_seeds": "1",
     "--models": "core",
 }
 ENGINES = ("docker", "podman", "apptainer", "venv")
@@ -136,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         own_room, registry = value(given, "--models_dir"), value(given, "--registry")
         chosen = select(models([own_room] if own_room else []), value(given, "--models") or "core")
         engine = choose(named[0] if named else asked, registry)
-        set_up(engine, [*stages(), *chosen], registry)
+        set_up(engine, [*stages(value(words, "--tasks") or DEFAULTS["--tasks"]), *chosen], registry)
         start = nextflow.command()
         words = pipeline(words, engine if not named else None)
     except SetupError as error:
@@ -151,8 +152,8 @@ def pipeline(words: Sequence[str], engine: str | None) -> list[str]:
     """Nextflow's own arguments: what was given, and the defaults of what was not."""
     command, given = ["run", str(ROOT / "main.nf")], [*from_file(words), *words]
     for name, default in DEFAULTS.items():
-        # A sheet of one's own datasets is run in the place of the default one, not beside it.
-        instead = value(given, "--sheet") if name == "--datasets" else None
+        # Seeds that are given are those of every task.
+        instead = value(given, "--seeds") if name == "--scenario_seeds" else None
         if value(given, name) is None and instead is None:
             command += [name, default]
     profile = value(words, "-profile")

@@ -7,6 +7,9 @@ import pkgutil
 from lacuna.tasks.base import Task
 from lacuna_contract.errors import ContractError, suggest
 
+#: The task of those who name neither a task nor a dataset, as nextflow_schema.json has it.
+DEFAULT = "reconstruction"
+
 
 def names() -> list[str]:
     """The tasks that there are."""

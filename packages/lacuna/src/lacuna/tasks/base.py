@@ -15,11 +15,13 @@ class InvalidOutput(ContractError):
 @dataclass(frozen=True)
 class Condition:
     """One way of hiding something, with one seed. `name` ends in ``_seed_<seed>``, and is the name
-    of the condition's files and of the folders of its results."""
+    of the condition's files and of the folders of its results; `elsewhere` names datasets that it
+    is not for."""
 
     name: str
     seed: int
     arguments: dict[str, Any]
+    elsewhere: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ class Task:
         Write what a model gets, and what it is scored against.
     evaluate(truth, prediction, metrics)
         Score a prediction; `InvalidOutput` where it cannot be scored.
+    together
+        Whether all runs of a condition are scored by one process: for metrics that take long to
+        start.
     """
 
     title: str
@@ -104,6 +109,7 @@ class Task:
     import_dataset: Callable[[Mapping[str, Any], Path | None, Path], None]
     prepare: Callable[[Mapping[str, Any], Path, Path, Path, str], None]
     evaluate: Callable[[Path, Path, Sequence[str]], Scores]
+    together: bool = False
 
     def files(self, dataset: str, condition: str) -> dict[str, str]:
         """Where the files of a condition are published, relative to the data folder."""

@@ -1,0 +1,91 @@
+"""The conditions of the task: scenarios, sizes of mock data, seeds."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lacuna import parameters
+from lacuna.mock.scenarios import SCENARIOS
+from lacuna.tasks.base import Condition, Option
+from lacuna_contract.errors import ContractError, suggest
+
+DATASETS = {
+    "mock": "cells with RNA, ATAC and ADT that are made for each scenario and seed",
+    "pbmc_mosaic": "1,600 PBMC with RNA, ADT or both in four batches, there offline; a smoke set",
+}
+#: Of data that were measured as a mosaic: cells with several modalities lose one of them.
+HOLDOUT = "holdout"
+#: Datasets for which a scenario is not. Mock cells have the six scenarios; what is a mosaic already
+#: cannot be made one.
+ELSEWHERE = {HOLDOUT: ("mock",)} | {name: ("pbmc_mosaic",) for name in SCENARIOS}
+
+
+def scenario(word: str) -> str:
+    """The name of a scenario, or "all"."""
+    if word not in (*ELSEWHERE, "all"):
+        raise ContractError(suggest(word, [*ELSEWHERE, "all"], "scenario"))
+    return word
+
+
+def size(what: str, least: int) -> Callable[[str], int]:
+    """Reads a number of `what`, `least` or more."""
+
+    def read(word: str) -> int:
+        if not word.isascii() or not word.isdigit() or int(word) < least:
+            raise ContractError(f"{what} '{word}': expected a whole number, {least} or more")
+        return int(word)
+
+    return read
+
+
+#: Of mock data: how many there are by default, and at least.
+SIZES = {"cells": (600, 40), "genes": (500, 20), "peaks": (2000, 20), "proteins": (30, 2)}
+OPTIONS = (
+    Option(
+        "scenarios",
+        "--scenarios",
+        "scenario",
+        scenario,
+        "all",
+        f"which modalities are hidden: all, {', '.join(ELSEWHERE)}",
+    ),
+    *(
+        Option(name, f"--{name}", name, size(name, least), str(usual), f"{name} of mock data")
+        for name, (usual, least) in SIZES.items()
+    ),
+)
+
+
+def conditions(given: Mapping[str, Any]) -> list[Condition]:
+    """Every scenario with every seed. Reads ``scenarios`` (default all), ``scenario_seeds`` (by
+    default ``seeds``, by default 42) and the sizes of mock data, ``cells``, ``genes``, ``peaks``
+    and ``proteins``."""
+    problems = parameters.Problems()
+    asked = parameters.each(given.get("scenarios", "all"), scenario, "scenario", problems)
+    seeds = parameters.each(
+        own if (own := given.get("scenario_seeds")) is not None else given.get("seeds", 42),
+        parameters.seed,
+        "seed",
+        problems,
+    )
+    sizes = {}
+    for option in OPTIONS[1:]:
+        value = given.get(option.parameter, option.default)
+        found = parameters.each(value, option.read, option.parameter, problems)
+        if len(found) > 1:
+            problems.add(f"{option.parameter} is {value}; expected one number for all conditions")
+        sizes[option.argument] = found[0] if found else None
+    for found, what in ((asked, "scenario"), (seeds, "seed")):
+        if not found and not problems.found:
+            problems.add(f"no {what} is given; expected at least one")
+    problems.check()
+    chosen = [name for name in ELSEWHERE if name in asked or "all" in asked]
+    return [
+        Condition(
+            f"{name}_seed_{seed}",
+            seed,
+            {"scenario": name, **sizes},
+            elsewhere=ELSEWHERE[name],
+        )
+        for name in chosen
+        for seed in seeds
+    ]

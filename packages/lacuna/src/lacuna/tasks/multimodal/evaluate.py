@@ -1,0 +1,148 @@
+"""Scoring a prediction against the hidden modalities."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from scipy import sparse
+
+from lacuna import metrics
+from lacuna.metrics.registry import Undefined
+from lacuna.tasks.base import InvalidOutput, Scores
+from lacuna.tasks.multimodal.details import summary
+from lacuna.tasks.multimodal.embedding import Known, Space
+from lacuna.tasks.reconstruction.evaluate import FOREIGN, check_self_contained, match
+from lacuna_contract.descriptor import describe
+from lacuna_contract.errors import ContractError
+from lacuna_contract.h5ad import (
+    Matrix,
+    open_h5ad,
+    read_column,
+    read_names,
+    read_strings,
+    read_uns,
+)
+from lacuna_contract.schema import validate
+from lacuna_contract.tasks.multimodal import (
+    MODALITIES,
+    SLOTS,
+    Asked,
+    check_embedding,
+    check_modalities,
+    check_values,
+)
+
+
+def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
+    """Score `prediction` (schema `multimodal_prediction`) by the metrics called `names`.
+
+    Cells and features are matched by name. What is wrong with the prediction raises
+    `InvalidOutput`, and no score is returned.
+    """
+    chosen = metrics.get("multimodal", names)
+    validate(describe(truth), "multimodal_truth", where=truth)
+    with open_h5ad(truth) as file:
+        answer = Truth(file)
+        embedding, imputed = _read(prediction, answer)
+        pairs = {m: (answer.values(m), imputed[m]) for m in answer.asked}
+    space = Space(embedding, answer.known)
+    values: dict[str, float | None] = {}
+    undefined: dict[str, str] = {}
+    for metric in chosen:
+        try:
+            values[metric.name] = _finite(metric.function(*_given(metric.needs, pairs, space)))
+        except Undefined as reason:
+            values[metric.name], undefined[metric.name] = None, str(reason)
+    # Who leaves out the clusters wants it quick, and no picture.
+    drawn = any(metric.name == "ari" for metric in chosen)
+    details = summary(embedding, answer.known, pairs, answer.split, drawn)
+    return Scores(values, undefined, answer.n_hidden, "counts, probability, log", details)
+
+
+def _given(needs: str, pairs: dict[str, Any], space: Space) -> tuple:
+    if needs == "embedding":
+        return (space,)
+    if needs not in pairs:
+        raise Undefined(f"nothing of this modality ({needs}) is hidden and asked for")
+    return pairs[needs]
+
+
+def _finite(value: float) -> float:
+    if not np.isfinite(value):
+        raise Undefined(f"it is {value} for these values")
+    return float(value)
+
+
+class Truth:
+    """The hidden values. A file that breaks the contract here is a bug of ours, and raises."""
+
+    def __init__(self, file: h5py.File):
+        self._file = file
+        about = read_uns(file)
+        self.cells = read_names(file, "obs")
+        self.n_hidden: int = about["n_hidden"]
+        self.split = np.array(read_column(file, "obs", "split"))
+        stored = file.get("uns/asked", {})
+        self.asked = {
+            m: Asked(stored[m]["cells"][:], stored[m]["features"][:])
+            for m in MODALITIES
+            if m in stored
+        }
+        there = file["obs"]
+        flags = [read_column(file, "obs", f"has_{m}") for m in MODALITIES]
+        self.known = Known(
+            cluster=np.array(read_column(file, "obs", "cluster")) if "cluster" in there else None,
+            z=file["obsm/z"][:] if "obsm/z" in file else None,
+            twin=np.asarray(read_column(file, "obs", "twin")),
+            no_twins=about.get("no_twins"),
+            has=np.column_stack(flags).astype(bool),
+            batch=np.array(read_column(file, "obs", "batch")),
+        )
+
+    def values(self, modality: str) -> np.ndarray:
+        """The hidden values that are asked for, dense (asked cells, asked features)."""
+        one = self.asked[modality]
+        rows = sparse.csr_matrix(Matrix(self._file[SLOTS[modality]]).take(one.cells))
+        return rows[:, one.features].toarray()
+
+    def features(self, modality: str) -> list[str]:
+        """The names of the features that are asked for."""
+        if modality == "rna":
+            every = read_names(self._file, "var")
+        else:
+            key = {"atac": "peak_names", "adt": "adt_names"}[modality]
+            every = read_strings(self._file[f"uns/{key}"])
+        return [every[j] for j in self.asked[modality].features]
+
+
+def _read(path: Path, answer: Truth) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The embedding of all cells, and the predictions, in the truth's order."""
+    try:
+        with open_h5ad(path) as file:
+            check_self_contained(file)
+            validate(describe(path), "multimodal_prediction", where=path.name)
+            order = match(read_names(file, "obs"), answer.cells, "cell")
+            embedding = check_embedding(file["obsm/X_embedding"][:], len(answer.cells))
+            given = file.get("uns/imputed", {})
+            check_modalities(dict.fromkeys(given), answer.asked)
+            imputed = {m: _imputed(given[m], m, answer) for m in answer.asked}
+    except InvalidOutput:
+        raise
+    except FOREIGN as error:
+        said = str(error).replace(str(path), path.name)
+        raise InvalidOutput(
+            said if isinstance(error, ContractError) else f"unreadable: {said}"
+        ) from None
+    return embedding if order is None else embedding[order], imputed
+
+
+def _imputed(group: h5py.Group, modality: str, answer: Truth) -> np.ndarray:
+    one = answer.asked[modality]
+    values = check_values(modality, group["values"][:], one.shape)
+    wanted = [answer.cells[i] for i in one.cells]
+    rows = match(read_strings(group["cells"]), wanted, "cell")
+    columns = match(read_strings(group["features"]), answer.features(modality), "feature")
+    values = values if rows is None else values[rows]
+    return values if columns is None else values[:, columns]

@@ -1,0 +1,232 @@
+"""Datasets with several modalities, from .h5ad or .h5mu, in the raw form of the task."""
+
+import importlib.util
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from scipy import sparse
+
+from lacuna.counts import Frame, check_unique
+from lacuna_contract.descriptor import check_h5ad
+from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_column, read_strings
+from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
+
+MOSAIC = "data/quickstart_pbmc_mosaic.h5mu"
+OTHER_NAMES = {"prot": "adt", "protein": "adt", "gex": "rna", "peaks": "atac"}
+CHUNK = 2_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """A modality of a file: its matrix, the row of each cell in it (-1: the cell lacks it), and
+    the names of its features."""
+
+    matrix: Matrix
+    row: np.ndarray
+    features: list[str]
+
+    def rows(self, start: int, stop: int) -> sparse.csr_matrix:
+        """Cells [start, stop), the rows of those without the modality empty."""
+        at = self.row[start:stop]
+        have = at >= 0
+        found = sparse.csr_matrix((0, self.matrix.shape[1]), dtype=np.float32)
+        if have.any():
+            found = sparse.csr_matrix(self.matrix.take(at[have]), dtype=np.float32)
+            found.eliminate_zeros()
+            found.sort_indices()
+        lengths = np.zeros(len(at), dtype=np.int64)
+        lengths[have] = np.diff(found.indptr)
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        return sparse.csr_matrix(
+            (found.data, found.indices, indptr), shape=(len(at), self.matrix.shape[1])
+        )
+
+
+def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) -> None:
+    """A built-in dataset, or a person's own .h5ad or .h5mu, in the raw form.
+
+    Of "mock" there is nothing to import: its cells are made with each condition.
+    """
+    if source is None and row["dataset"] == "mock":
+        _write_nothing(output)
+        return
+    if source is None:
+        source, row = _mosaic(), {**row, "cell_type": "celltype"}
+    with ExitStack() as stack:
+        file = stack.enter_context(open_h5ad(source))
+        cells = Frame(file, "obs").names()
+        check_unique(cells, "cell", source)
+        parts = _mudata(file, cells) if "mod" in file else _anndata(file, cells)
+        if "rna" not in parts:
+            raise ContractError(f"{source} has no RNA; there are: {', '.join(parts) or 'none'}")
+        _check_cells(parts, cells, source)
+        out = stack.enter_context(H5adWriter(output, cells, parts["rna"].features))
+        _write_columns(out, file, parts, row, len(cells))
+        for modality, part in parts.items():
+            width = len(part.features)
+            dense = modality == "adt"
+            name = SLOTS[modality]
+            slot = out.dense(name, np.float32, width) if dense else out.csr(name, np.float32, width)
+            for start in range(0, len(cells), CHUNK):
+                rows = part.rows(start, min(start + CHUNK, len(cells)))
+                _check_values(modality, rows, source)
+                if modality == "atac":
+                    rows.data[:] = 1
+                slot.append(rows.toarray() if dense else rows)
+        out.uns({"task": "multimodal", "kind": "measured"})
+    check_h5ad(output, "multimodal_raw")
+
+
+def _write_nothing(output: Path) -> None:
+    with H5adWriter(output, [], []) as out:
+        out.csr("X", np.float32).append(sparse.csr_matrix((0, 0), dtype=np.float32))
+        out.uns({"task": "multimodal", "kind": "mock"})
+
+
+def _mosaic() -> Path:
+    """The file of the real mosaic: a part of the package scmidas, which is not imported."""
+    package = importlib.util.find_spec("scmidas")
+    folders = package.submodule_search_locations if package else None
+    path = next((p for f in folders or [] if (p := Path(f) / MOSAIC).is_file()), None)
+    if path is None:
+        raise ContractError(
+            "dataset 'pbmc_mosaic' comes with the package scmidas, which is not installed here: "
+            "pip install --no-deps scmidas==0.3.0, or run the pipeline, whose stages have it"
+        )
+    return path
+
+
+def _mudata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
+    place = {name: i for i, name in enumerate(cells)}
+    parts = {}
+    for word, group in file["mod"].items():
+        modality = OTHER_NAMES.get(word, word)
+        if modality not in MODALITIES:
+            raise ContractError(
+                f"{file.filename}: " + suggest(word, [*MODALITIES, *OTHER_NAMES], "modality")
+            )
+        row = np.full(len(cells), -1)
+        for i, name in enumerate(_index(group, "obs")):
+            if name not in place:
+                raise ContractError(f"{file.filename}: cell '{name}' of {word} is not in obs")
+            row[place[name]] = i
+        parts[modality] = Part(Matrix(group["X"]), row, _index(group, "var"))
+    return {m: parts[m] for m in MODALITIES if m in parts}
+
+
+def _index(group: h5py.Group, axis: str) -> list[str]:
+    return read_strings(group[axis][group[axis].attrs.get("_index", "_index")])
+
+
+def _anndata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
+    parts = {}
+    names = {"rna": Frame(file, "var").names()}
+    for modality, key in (("atac", "peak"), ("adt", "adt")):
+        if SLOTS[modality] in file:
+            width = Matrix(node(file, SLOTS[modality])).shape[1]
+            names[modality] = _feature_names(file, key, width)
+    for modality, features in names.items():
+        flag = f"has_{modality}"
+        there = Frame(file, "obs").columns()
+        if flag not in there:
+            raise ContractError(
+                f"{file.filename}: {suggest(flag, there, 'column of obs')}. Each modality needs "
+                "one that says which cells have it"
+            )
+        values = read_column(file, "obs", flag)
+        if np.asarray(values).dtype != bool:
+            raise ContractError(f"{file.filename}: obs['{flag}'] is no column of true and false")
+        row = np.where(values, np.arange(len(cells)), -1)
+        part = Part(Matrix(node(file, SLOTS[modality])), row, features)
+        _check_absent(file, modality, part, cells)
+        parts[modality] = part
+    return parts
+
+
+def _feature_names(file: h5py.File, key: str, width: int) -> list[str]:
+    if f"uns/{key}_names" not in file:
+        if key == "adt":
+            raise ContractError(
+                f"{file.filename}: uns lacks 'adt_names'; expected the names of {width} proteins"
+            )
+        return [f"{key}_{i}" for i in range(width)]
+    found = read_strings(file[f"uns/{key}_names"])
+    if len(found) != width:
+        raise ContractError(
+            f"{file.filename}: uns['{key}_names'] has {len(found)} names, but there are {width} "
+            "columns"
+        )
+    check_unique(found, key, file.filename)
+    return found
+
+
+def _check_absent(file: h5py.File, modality: str, part: Part, cells: list[str]) -> None:
+    for start in range(0, len(cells), CHUNK):
+        rows = sparse.csr_matrix(part.matrix.rows(start, min(start + CHUNK, len(cells))))
+        filled = np.diff(rows.indptr) > 0
+        wrong = filled & (part.row[start : start + CHUNK] < 0)
+        if wrong.any():
+            first = cells[start + int(wrong.argmax())]
+            raise ContractError(
+                f"{file.filename}: has_{modality} is false, but {modality} is not zero, in cell "
+                f"'{first}'"
+            )
+
+
+def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path) -> None:
+    any_of = np.zeros(len(cells), dtype=bool)
+    for modality, part in parts.items():
+        check_unique(part.features, modality, source)
+        any_of |= part.row >= 0
+        for start in range(0, len(cells), CHUNK):
+            rows = part.rows(start, min(start + CHUNK, len(cells)))
+            wrong = (part.row[start : start + CHUNK] >= 0) & (np.diff(rows.indptr) == 0)
+            if wrong.any():
+                first = cells[start + int(wrong.argmax())]
+                raise ContractError(
+                    f"{source}: {modality} is said to be observed, but is all zero, in "
+                    f"{int(wrong.sum())} cells (the first is '{first}'); leave them out, or say "
+                    f"that they lack it"
+                )
+    if not len(cells):
+        raise ContractError(f"{source} has no cells")
+    if not any_of.all():
+        first = cells[int((~any_of).argmax())]
+        raise ContractError(f"{source}: cell '{first}' has no modality; expected one or more")
+
+
+def _check_values(modality: str, rows: sparse.csr_matrix, source: Path) -> None:
+    if len(rows.data) and not (np.isfinite(rows.data).all() and rows.data.min() >= 0):
+        raise ContractError(
+            f"{source}: {modality} holds values that are negative or not finite; expected counts"
+        )
+
+
+def _write_columns(
+    out: H5adWriter, file: h5py.File, parts: Mapping[str, Part], row: Mapping[str, Any], n: int
+) -> None:
+    frame = Frame(file, "obs")
+    there = frame.columns()
+    for name, usual in (("batch", "batch"), ("dataset", "study"), ("split", "train")):
+        found = frame.text(name) if name in there else [usual] * n
+        if name == "split" and (strange := set(found) - {"train", "test"}):
+            wrong = suggest(strange.pop(), ["train", "test"], "split")
+            raise ContractError(f"{file.filename}: {wrong}")
+        out.column("obs", name, found)
+    kind = row.get("cell_type") or ("cluster" if "cluster" in there else None)
+    if kind:
+        out.column("obs", "cluster", frame.text(kind))
+    for modality in MODALITIES:
+        has = parts[modality].row >= 0 if modality in parts else np.zeros(n, dtype=bool)
+        out.column("obs", f"has_{modality}", has)
+    for modality, key in (("atac", "peak"), ("adt", "adt")):
+        if modality in parts:
+            out.array(f"uns/{key}_names", parts[modality].features)
+            if f"uns/{key}_gene" in file:
+                out.array(f"uns/{key}_gene", file[f"uns/{key}_gene"][:].astype(np.int32))
