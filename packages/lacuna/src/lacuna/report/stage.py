@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 
 from lacuna import tasks
 from lacuna.records import IDENTITY, NO_STATUS
@@ -17,7 +18,7 @@ from .metrics import describe
 from .page import page
 from .picture import picture
 from .records import Run, load
-from .style import looks
+from .style import Look, looks
 from .svg import Figure, Series
 
 #: Conditions that get the task's own plots; the page says how many have none.
@@ -115,21 +116,40 @@ def _task_figures(board: Board, runs: Sequence[Run]) -> list[tuple[str, list[Fig
     drawable = any(run.details for run in runs) and board.task in tasks.names()
     if not drawable or find_spec(name) is None:
         return []
-    draw = import_module(name).figures
+    plots = import_module(name)
     look = looks(board)
     place = {entry.name: i for i, entry in enumerate(board.entries)}
     groups: dict[tuple[str, str], dict[int, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in sorted(runs, key=lambda run: (run.seed, place[run.name])):
         if run.ok and run.details:
             groups[run.dataset, run.setting][run.seed].append(run)
-    drawn = []
+    drawn, shown = [], {}
     for (dataset, setting), by_seed in list(groups.items())[:MOST_GROUPS]:
         # One seed for all, so that every model is seen on the same data: the first with most runs.
         seed, own = max(by_seed.items(), key=lambda item: len(item[1]))
-        series = [
-            Series(run.name, look[run.name].css, look[run.name].marker, run.control, run.details)
-            for run in own[:MOST_SERIES]
-        ]
-        if figures := draw(series):
+        series = [_series(run, look[run.name]) for run in own[:MOST_SERIES]]
+        shown[dataset, setting] = series
+        if figures := plots.figures(series):
             drawn.append((f"In detail: {dataset}, {setting}, seed {seed}", figures))
+    if hasattr(plots, "overview") and (figures := plots.overview(shown, _by_setting(board))):
+        drawn.insert(0, ("All conditions", figures))
     return drawn
+
+
+def _series(run: Run, look: Look) -> Series:
+    """A run as plots get it: with the history of its training, where the model wrote one."""
+    history = run.metadata.get("details", {}).get("history")
+    details = run.details | ({"history": history} if isinstance(history, dict) else {})
+    return Series(run.name, look.css, look.marker, run.control, details)
+
+
+def _by_setting(board: Board) -> dict[str, dict[tuple[str, str], float]]:
+    """By model, its score between floor and ceiling on each (dataset, condition): the mean over
+    metrics and seeds. Empty where scores are not scaled."""
+    found: dict[str, dict[tuple[str, str], float]] = {}
+    for name, units in board.cells.items() if board.scaled else ():
+        values = defaultdict(list)
+        for (_, (dataset, setting, _)), value in units.items():
+            values[dataset, setting].append(value)
+        found[name] = {key: fmean(own) for key, own in values.items()}
+    return found

@@ -169,6 +169,15 @@ class Panel:
             f"<title>{escape(tip)}</title></path>"
         )
 
+    def dots(self, points: Sequence[tuple[float, float]], css: str, size: float = 3.2) -> None:
+        """Many small squares of one kind, as one mark."""
+        places = (self.at(*point) for point in points)
+        half = size / 2
+        path = "".join(
+            f"M{px - half:.1f} {py - half:.1f}h{size:g}v{size:g}h{-size:g}z" for px, py in places
+        )
+        self.marks.append(f'<path class="dots {css}" d="{path}"/>')
+
     def label(self, x: float, y: float, text: str, css: str = "") -> None:
         """Words beside a point; placed when the panel is drawn, clear of each other."""
         px, py = self.at(x, y)
