@@ -1,6 +1,7 @@
 """Datasets with several modalities, from .h5ad or .h5mu, in the raw form of the task."""
 
 import importlib.util
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) ->
     with ExitStack() as stack:
         file = stack.enter_context(open_h5ad(source))
         cells = Frame(file, "obs").names()
-        check_unique(cells, "cell", source)
+        check_unique(cells, source)
         parts = _mudata(file, cells) if "mod" in file else _anndata(file, cells)
         if "rna" not in parts:
             raise ContractError(f"{source} has no RNA; there are: {', '.join(parts) or 'none'}")
@@ -162,7 +163,6 @@ def _feature_names(file: h5py.File, key: str, width: int) -> list[str]:
             f"{file.filename}: uns['{key}_names'] has {len(found)} names, but there are {width} "
             "columns"
         )
-    check_unique(found, key, file.filename)
     return found
 
 
@@ -182,7 +182,9 @@ def _check_absent(file: h5py.File, modality: str, part: Part, cells: list[str]) 
 def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path) -> None:
     any_of = np.zeros(len(cells), dtype=bool)
     for modality, part in parts.items():
-        check_unique(part.features, modality, source)
+        if len(set(part.features)) < len(part.features):
+            twice = next(n for n, times in Counter(part.features).items() if times > 1)
+            raise ContractError(f"{source}: the feature '{twice}' of {modality} is named twice")
         any_of |= part.row >= 0
         for start in range(0, len(cells), CHUNK):
             rows = part.rows(start, min(start + CHUNK, len(cells)))

@@ -1,0 +1,418 @@
+"""The task multimodal from conditions to scores, on what its own stages write."""
+
+import json
+from dataclasses import replace
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from mudata import MuData
+from scipy import sparse
+
+from lacuna import tasks
+from lacuna.mock import generate_mock_dataset
+from lacuna.mock.files import read_plan
+from lacuna.parameters import Problems
+from lacuna.plan import plan_data
+from lacuna.tasks.base import InvalidOutput
+from lacuna.tasks.multimodal.conditions import conditions
+from lacuna.tasks.multimodal.evaluate import Truth
+from lacuna.tasks.multimodal.question import Cells, pose
+from lacuna_contract import ContractError
+from lacuna_contract.descriptor import check_h5ad
+from lacuna_contract.h5ad import open_h5ad, read_uns
+from lacuna_contract.tasks.multimodal import MODALITIES, read, write
+
+TASK = tasks.load("multimodal")
+SIZES = {"cells": 200, "genes": 60, "peaks": 150, "proteins": 8}
+SCENARIOS = ("paired", "unpaired", "bridge", "mosaic", "prediction", "hierarchical")
+QUICK = ["rna_nb_deviance", "rna_pearson_gene", "atac_auroc_peak", "atac_brier"]
+QUICK += ["adt_pearson", "adt_rmse_log", "foscttm", "label_transfer", "z_distance"]
+
+
+def condition(scenario, seed=7, dataset="mock", **sizes):
+    (found,) = conditions({"scenarios": scenario, "seeds": seed, **(SIZES | sizes)})
+    return {
+        "key": f"multimodal/{dataset}/{found.name}",
+        "task": "multimodal",
+        "dataset": dataset,
+        "condition": found.name,
+        "seed": seed,
+        "arguments": found.arguments,
+    }
+
+
+def posed(folder, scenario, salt="", **more):
+    raw = folder / "raw.h5ad"
+    if not raw.exists():
+        TASK.import_dataset({"dataset": "mock"}, None, raw)
+    name = f"{scenario}_{len(list(folder.iterdir()))}"
+    paths = folder / f"{name}.h5ad", folder / f"{name}_truth.h5ad"
+    TASK.prepare(condition(scenario, **more), raw, *paths, salt)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Input and truth of every scenario."""
+    folder = tmp_path_factory.mktemp("pairs")
+    return {scenario: posed(folder, scenario) for scenario in SCENARIOS}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_input_and_truth_fit_their_schemas_and_each_other(pairs, scenario):
+    input, truth = pairs[scenario]
+    check_h5ad(input, "multimodal_input")
+    check_h5ad(truth, "multimodal_truth")
+    data, plan = read(input), read_plan(truth)
+    assert plan.cells.z.shape[0] == data.n_cells
+    hidden = 0
+    with open_h5ad(truth) as file:
+        for modality, one in data.asked.items():
+            assert not data.has[modality][one.cells].any()
+            hidden += len(one.cells) * len(one.features)
+        assert read_uns(file)["n_hidden"] == hidden == read_uns(h5py.File(input))["n_hidden"]
+    if scenario == "paired":
+        assert not data.asked
+    if scenario == "prediction":
+        assert list(data.asked) == ["atac"]
+        assert (data.split[data.asked["atac"].cells] == "test").all()
+
+
+@pytest.mark.parametrize("scenario", ["bridge", "mosaic", "hierarchical"])
+def test_what_is_hidden_is_what_the_law_gives_at_these_cells(pairs, scenario):
+    """Rows of truth and law belong together, in spite of cells that are there twice."""
+    input, truth = pairs[scenario]
+    data, plan = read(input), read_plan(truth)
+    with open_h5ad(truth) as file:
+        values = Truth(file).values("atac")
+    one = data.asked["atac"]
+    expected = np.array([plan.expected("atac", c, c + 1)[0, one.features] for c in one.cells])
+    right = np.log(np.where(values > 0, expected, 1 - expected)).mean()
+    shuffled = np.random.default_rng(0).permutation(expected)
+    assert right > np.log(np.where(values > 0, shuffled, 1 - shuffled)).mean() + 0.001
+
+
+def test_twins_are_the_same_cell_with_one_other_modality(pairs):
+    for scenario in ("unpaired", "bridge", "mosaic"):
+        input, truth = pairs[scenario]
+        data = read(input)
+        with open_h5ad(truth) as file:
+            twin, z = file["obs/twin"][:], file["obsm/z"][:]
+        rows = np.flatnonzero(twin >= 0)
+        assert len(rows) >= 20, scenario
+        has = np.column_stack([data.has.get(m, np.zeros(data.n_cells, bool)) for m in MODALITIES])
+        assert (has[rows].sum(axis=1) == 1).all()
+        assert not (has[rows] & has[twin[rows]]).any()
+        assert np.array_equal(z[rows], z[twin[rows]])
+        assert np.array_equal(twin[twin[rows]], rows)
+        asked = {cell for one in data.asked.values() for cell in one.cells.tolist()}
+        assert not asked & set(rows.tolist()), "the other row shows what would be asked for"
+
+
+def test_a_twin_does_not_stand_out(pairs):
+    """Neither its batch nor its place tells that a row was added."""
+    input, truth = pairs["unpaired"]
+    data = read(input)
+    with open_h5ad(truth) as file:
+        twin = file["obs/twin"][:]
+    for batch in np.unique(data.batch):
+        assert len({data.has["rna"][i] for i in np.flatnonzero(data.batch == batch)}) == 1
+    late = np.flatnonzero(twin >= 0) > data.n_cells // 2
+    assert 0.2 < late.mean() < 0.8
+
+
+@pytest.mark.parametrize("scenario", ["paired", "prediction"])
+def test_no_twins_where_no_cell_has_one_modality_alone(pairs, scenario):
+    with open_h5ad(pairs[scenario][1]) as file:
+        assert "no two modalities have cells" in read_uns(file)["no_twins"]
+        assert (file["obs/twin"][:] == -1).all()
+
+
+def test_the_input_says_nothing_of_the_truth(pairs):
+    input, truth = pairs["mosaic"]
+    with open_h5ad(input) as file:
+        assert set(file["obs"]) == {"_index", "batch", "dataset", "split"} | {
+            f"has_{m}" for m in MODALITIES
+        }
+        assert set(file["uns"]) == {"lacuna", "asked", "adt_names", "peak_gene", "adt_gene"}
+        assert read_uns(file).keys() == {"task", "n_hidden"}
+        assert not set(file["obsm"]) - {"X_atac", "X_adt"}
+    settings = json.loads(read_uns(h5py.File(truth))["settings"])
+    assert settings["seed"] != 7
+
+
+def test_a_seed_means_the_same_bytes_and_a_salt_others(tmp_path, pairs):
+    again = posed(tmp_path, "bridge")
+    assert again[0].read_bytes() == pairs["bridge"][0].read_bytes()
+    salted = posed(tmp_path, "bridge", salt="secret")
+    assert salted[0].read_bytes() != again[0].read_bytes()
+
+
+def test_scenarios_of_a_seed_have_the_same_cells(pairs):
+    laws = [read_plan(pairs[s][1]).law.rna.dispersion for s in ("bridge", "mosaic")]
+    assert np.array_equal(*laws)
+
+
+def test_much_is_asked_for_in_part(tmp_path, monkeypatch):
+    from lacuna.tasks.multimodal import question
+
+    monkeypatch.setattr(question, "MOST_FEATURES", 40)
+    monkeypatch.setattr(question, "MOST_CELLS", 30)
+    data = read(posed(tmp_path, "unpaired")[0])
+    assert data.asked["atac"].shape == (30, 40)
+    assert (np.diff(data.asked["atac"].features) > 0).all()
+    assert data.asked["atac"].features.max() > 100, "drawn from all peaks"
+
+
+def answer(pairs, scenario, change=lambda embedding, imputed: (embedding, imputed)):
+    """A prediction of the truth's own expectation, changed."""
+    input, truth = pairs[scenario]
+    data, plan = read(input), read_plan(truth)
+    imputed = {}
+    for name, one in data.asked.items():
+        rows = [
+            np.logaddexp(0, plan.expected_log_adt(c, c + 1)[0])
+            if name == "adt"
+            else plan.expected(name, c, c + 1)[0]
+            for c in one.cells
+        ]
+        imputed[name] = np.array(rows)[:, one.features]
+    return data, *change(plan.cells.z, imputed)
+
+
+def test_the_oracle_beats_what_knows_less_by_more_than_noise(pairs, tmp_path):
+    input, truth = pairs["mosaic"]
+    data, z, imputed = answer(pairs, "mosaic")
+    write(tmp_path / "oracle.h5ad", data, z, imputed)
+    best = TASK.evaluate(truth, tmp_path / "oracle.h5ad", QUICK).metrics
+    means = {m: np.broadcast_to(v.mean(axis=0), v.shape) for m, v in imputed.items()}
+    noise = np.random.default_rng(0).normal(size=z.shape)
+    write(tmp_path / "mean.h5ad", data, noise, means)
+    rng = np.random.default_rng(1)
+    blurred = {
+        m: np.clip(v * np.exp(rng.normal(0, 0.3, v.shape)), 0, 1 if m == "atac" else None)
+        for m, v in imputed.items()
+    }
+    write(tmp_path / "blurred.h5ad", data, z + 2 * noise, blurred)
+    for other in ("mean", "blurred"):
+        found = TASK.evaluate(truth, tmp_path / f"{other}.h5ad", QUICK).metrics
+        for name, value in found.items():
+            less = name in ("rna_nb_deviance", "atac_brier", "adt_rmse_log", "foscttm")
+            sign = -1 if less else 1
+            assert sign * best[name] > sign * value, (other, name)
+    assert best["foscttm"] == 0
+    assert best["z_distance"] == pytest.approx(1)
+
+
+def test_rows_and_columns_are_matched_by_name(pairs, tmp_path):
+    input, truth = pairs["mosaic"]
+    data, z, imputed = answer(pairs, "mosaic")
+    write(tmp_path / "one.h5ad", data, z, imputed)
+    rng = np.random.default_rng(3)
+    order = rng.permutation(data.n_cells)
+    place = np.argsort(order)
+    asked, shuffled = {}, {}
+    for m, one in data.asked.items():
+        rows, columns = (rng.permutation(n) for n in one.shape)
+        asked[m] = replace(one, cells=place[one.cells][rows], features=one.features[columns])
+        shuffled[m] = imputed[m][rows][:, columns]
+    moved = replace(data, cells=[data.cells[i] for i in order], asked=asked)
+    write(tmp_path / "two.h5ad", moved, z[order], shuffled)
+    scores = [TASK.evaluate(truth, tmp_path / f"{n}.h5ad", QUICK).metrics for n in ("one", "two")]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+
+
+def test_what_nothing_is_asked_of_is_undefined(pairs, tmp_path):
+    input, truth = pairs["paired"]
+    data, z, imputed = answer(pairs, "paired")
+    write(tmp_path / "p.h5ad", data, z, imputed)
+    scores = TASK.evaluate(truth, tmp_path / "p.h5ad", QUICK)
+    assert scores.metrics["atac_brier"] is None
+    assert "nothing of this modality (atac) is hidden" in scores.undefined["atac_brier"]
+    assert "no two modalities" in scores.undefined["foscttm"]
+    assert scores.metrics["z_distance"] == pytest.approx(1)
+
+
+def nan_embedding(file):
+    file["obsm/X_embedding"][3, 0] = np.nan
+
+
+def above_one(file):
+    file["uns/imputed/atac/values"][0, 0] = 1.5
+
+
+def unasked(file):
+    file.copy(file["uns/imputed/atac"], file["uns/imputed"], "adt")
+
+
+def missing(file):
+    del file["uns/imputed/atac"]
+
+
+def renamed(file):
+    file["obs/_index"][0] = "somebody"
+
+
+def other_features(file):
+    file["uns/imputed/rna/features"][0] = "peak_of_fame"
+
+
+def no_embedding(file):
+    del file["obsm/X_embedding"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (nan_embedding, "embedding holds 1 NaN"),
+        (above_one, "expected probability, from 0 to 1"),
+        (unasked, "predicted adt; asked for: rna, atac"),
+        (missing, "did not predict atac"),
+        (renamed, "'somebody'"),
+        (other_features, "feature names are not those of the input"),
+        (no_embedding, "X_embedding"),
+    ],
+)
+def test_a_prediction_that_cannot_be_scored(pairs, tmp_path, damage, said):
+    input, truth = pairs["bridge"]
+    data, z, imputed = answer(pairs, "bridge")
+    write(tmp_path / "p.h5ad", data, z, imputed)
+    with h5py.File(tmp_path / "p.h5ad", "r+") as file:
+        damage(file)
+    with pytest.raises(InvalidOutput, match=said):
+        TASK.evaluate(truth, tmp_path / "p.h5ad", QUICK)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"scenarios": "brige"}, "unknown scenario 'brige'. Did you mean 'bridge'?"),
+        ({"cells": 0}, "cells '0': expected a whole number, 40 or more"),
+        ({"cells": 3}, "cells '3'"),
+        ({"peaks": -5}, "peaks '-5'"),
+        ({"cells": "100,200"}, "expected one number for all conditions"),
+        ({"scenarios": "bridge,bridge"}, "scenario bridge is given twice"),
+        ({"seeds": "x"}, "seed 'x'"),
+    ],
+)
+def test_conditions_that_make_no_sense(given, said):
+    with pytest.raises(ContractError) as caught:
+        conditions(given)
+    assert said in str(caught.value)
+
+
+def test_conditions_belong_to_datasets():
+    problems = Problems()
+    given = {"tasks": "multimodal", "datasets": "mock,pbmc_mosaic", "scenario_seeds": "1,2"}
+    rows, planned = plan_data(given, None, problems)
+    assert not problems.found
+    assert len(rows) == 2
+    of = {row["dataset"]: [c for c in planned if c["dataset"] == row["dataset"]] for row in rows}
+    assert len(of["mock"]) == 12
+    assert [c["condition"] for c in of["pbmc_mosaic"]] == ["holdout_seed_1", "holdout_seed_2"]
+    plan_data(given | {"scenarios": "bridge"}, None, problems)
+    assert problems.found == ["dataset 'pbmc_mosaic' has none of these conditions: bridge_seed_1, "
+                              "bridge_seed_2"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A person's own file: cells with RNA and ADT, as the mock generator makes them."""
+    adata, _ = generate_mock_dataset(
+        "paired", n_cells=120, n_genes=30, n_peaks=40, n_proteins=5, seed=1
+    )
+    del adata.obsm["X_atac"], adata.obs["has_atac"]
+    adata.obs_names = [f"ACGT-{i}" for i in range(120)]
+    path = tmp_path_factory.mktemp("own") / "own.h5ad"
+    adata.write_h5ad(path)
+    return path
+
+
+def imported(path, folder):
+    TASK.import_dataset({"dataset": "mine"}, path, folder / "raw.h5ad")
+    return folder / "raw.h5ad"
+
+
+def test_own_cells_are_hidden_like_mock_ones(own, tmp_path):
+    raw = imported(own, tmp_path)
+    paths = tmp_path / "in.h5ad", tmp_path / "truth.h5ad"
+    TASK.prepare(condition("mosaic", dataset="mine"), raw, *paths, "")
+    data = read(paths[0])
+    assert set(data.counts) == {"rna", "adt"}
+    assert (data.has["rna"] | data.has["adt"]).all()
+    assert len(data.asked["adt"].cells) > 20
+    whole = anndata.read_h5ad(own)
+    with open_h5ad(paths[1]) as file:
+        truth = Truth(file)
+        values = truth.values("adt")
+    assert truth.known.z is None
+    assert set(truth.known.cluster) == set(whole.obs["cluster"])
+    there = {tuple(row) for row in np.round(whole.obsm["X_adt"], 3).tolist()}
+    assert {tuple(row) for row in np.round(values, 3).tolist()} <= there
+    with pytest.raises(ContractError, match="would keep no modality"):
+        TASK.prepare(condition("unpaired", dataset="mine"), raw, *paths, "")
+
+
+def test_a_mosaic_of_ones_own_hides_one_of_several(own, tmp_path):
+    whole = anndata.read_h5ad(own)
+    obs = pd.DataFrame({"batch": np.repeat(["a", "b", "c"], 40)}, index=whole.obs_names)
+    rna = anndata.AnnData(whole.X[:80], obs=obs[:80], var=whole.var)
+    adt = anndata.AnnData(
+        sparse.csr_matrix(whole.obsm["X_adt"][40:]),
+        obs=obs[40:],
+        var=pd.DataFrame(index=[f"p{i}" for i in range(5)]),
+    )
+    joined = MuData({"rna": rna, "adt": adt})
+    joined.obs["batch"] = obs.loc[joined.obs_names, "batch"]
+    joined.write_h5mu(tmp_path / "own.h5mu")
+    raw = imported(tmp_path / "own.h5mu", tmp_path)
+    paths = tmp_path / "in.h5ad", tmp_path / "truth.h5ad"
+    TASK.prepare(condition("holdout", dataset="mine"), raw, *paths, "")
+    data = read(paths[0])
+    # Of the 40 cells with both, half keep one of them.
+    assert 0 < len(data.asked["rna"].cells) < 20
+    assert data.features["adt"] == [f"p{i}" for i in range(5)]
+    with pytest.raises(ContractError, match="for a mosaic there is the scenario 'holdout'"):
+        TASK.prepare(condition("mosaic", dataset="mine"), raw, *paths, "")
+
+
+def empty_a_cell(adata):
+    adata.X = sparse.csr_matrix(adata.X.toarray() * (np.arange(120) != 3)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda a: a.obs.__delitem__("has_adt"), "unknown column of obs 'has_adt'"),
+        (empty_a_cell, "rna is said to be observed, but is all zero"),
+        (lambda a: a.uns.update(adt_names=np.array(["x", "y"])), "2 names, but there are 5"),
+        (lambda a: a.uns.__delitem__("adt_names"), "uns lacks 'adt_names'"),
+        (lambda a: a.obsm["X_adt"].__setitem__((0, 0), -1), "negative or not finite"),
+        (lambda a: a.obs.__setitem__("has_adt", False), "has_adt is false, but adt is not zero"),
+        (lambda a: a.obs.__setitem__("split", "valid"), "unknown split 'valid'"),
+    ],
+)
+def test_own_data_that_cannot_be_used(own, tmp_path, damage, said):
+    adata = anndata.read_h5ad(own)
+    damage(adata)
+    adata.write_h5ad(tmp_path / "bad.h5ad")
+    with pytest.raises(ContractError) as caught:
+        imported(tmp_path / "bad.h5ad", tmp_path)
+    assert said in str(caught.value)
+
+
+def test_twins_keep_to_batches_where_batches_differ():
+    n = 200
+    keep = np.zeros((n, 3), dtype=bool)
+    keep[:100, 0], keep[100:, 1] = True, True
+    words = np.array(["a", "b"], dtype=object)
+    cells = Cells(
+        np.ones((n, 3), bool), keep, words[(np.arange(n) >= 100).astype(int)],
+        np.full(n, "s", object), np.full(n, "train", object), shifted=True,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    assert "no two modalities have cells (of one batch)" in pose(cells, {}, rng).no_twins
+    assert pose(replace(cells, shifted=False), {}, rng).no_twins is None
