@@ -6,7 +6,7 @@ import shutil
 
 from lacuna.setup import kernels
 from lacuna.setup.common import ROOT, digest
-from lacuna.setup.registry import sources
+from lacuna.setup.registry import models, sources
 
 SEMICRF = sources("semicrf")[0]
 
@@ -36,3 +36,16 @@ def test_a_developers_own_build_changes_no_digest(tmp_path):
     before = digest({"semicrf": package})
     (package / "_kernel.cpython-311-x86_64-linux-gnu.so").write_bytes(b"mine")
     assert digest({"semicrf": package}) == before
+
+
+def test_the_compiler_is_part_of_a_digest(monkeypatch, tmp_path):
+    def digests():
+        return {r.name: r.digest for r in models() if "semicrf" in r.packages}
+
+    before = digests()
+    assert before
+    shutil.copytree(kernels.COMPILER, tmp_path / "compiler")
+    (tmp_path / "compiler/requirements.lock").write_text("another")
+    monkeypatch.setattr(kernels, "COMPILER", tmp_path / "compiler")
+    after = digests()
+    assert all(after[name] != before[name] for name in before)
