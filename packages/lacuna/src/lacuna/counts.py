@@ -5,10 +5,9 @@ What is not counts is refused with what was found. Nothing is rounded, clipped o
 make it fit.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from lacuna import seeds, tenx
+from lacuna.sources import Source, checked, problem
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import (
     H5adWriter,
@@ -31,7 +31,6 @@ from lacuna_contract.h5ad import (
 CHUNK_ENTRIES = 2_000_000
 CSC_ENTRIES = 4_000_000  # of one window of rows; each window costs a pass over the file
 SAMPLE = 100_000
-EXACT_FLOAT32 = 1 << 24
 SYMBOLS = ("symbol", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "feature_name")
 
 
@@ -106,40 +105,6 @@ def find_matrix(file: h5py.File, layer: str | None) -> str:
     raise ContractError(f"{file.filename}: {suggest(layer, layers, 'layer')}")
 
 
-def check_unique(names: list[str], where: str | Path) -> None:
-    """Raise `ContractError` naming the cells whose names repeat."""
-    if len(set(names)) == len(names):
-        return
-    repeated = [(name, n) for name, n in Counter(names).items() if n > 1]
-    shown = ", ".join(f"'{name}' ({n} times)" for name, n in repeated[:5])
-    more = f" and {len(repeated) - 5} more" if len(repeated) > 5 else ""
-    raise ContractError(
-        f"{where}: cell names repeat: {shown}{more}. Cells are matched by name, so each must be "
-        "given once, e.g. with adata.obs_names_make_unique()"
-    )
-
-
-def problem(values: np.ndarray) -> tuple[str, np.ndarray] | None:
-    """What keeps `values` from being counts, and where; None if they are counts."""
-    tests = (
-        ("NaN", np.isnan),
-        ("infinite values", np.isinf),
-        ("negative values", lambda v: v < 0),
-        ("fractional values", lambda v: v != np.rint(v)),
-        (f"values above {EXACT_FLOAT32:,}, not exact in float32", lambda v: v > EXACT_FLOAT32),
-    )
-    if values.dtype.kind not in "fiub":
-        return f"values of type {values.dtype}", np.ones(len(values), dtype=bool)
-    if values.dtype.kind == "b":
-        return None
-    for name, test in tests:
-        if values.dtype.kind in "fi" or name.startswith("values"):
-            found = test(values)
-            if found.any():
-                return name, found
-    return None
-
-
 def whole_alternatives(file: h5py.File) -> list[str]:
     """Matrices of the file that look like counts, judged by their first stored values."""
     candidates = ["X", *(f"layers/{k}" for k in file.get("layers", {})), "raw/X"]
@@ -155,81 +120,6 @@ def whole_alternatives(file: h5py.File) -> list[str]:
         if len(sample) and problem(sample) is None:
             found.append(path)
     return found
-
-
-def make_unique(names: list[str]) -> list[str]:
-    """Gene names of which each is there once: repetitions get a number, as in anndata.
-
-    >>> make_unique(["A", "B", "A", "A-1"])
-    ['A', 'B', 'A-2', 'A-1']
-    """
-    taken, used, found = set(names), set(), []
-    for name in names:
-        new, number = name, 0
-        while new in used or (number and new in taken):
-            number += 1
-            new = f"{name}-{number}"
-        used.add(new)
-        found.append(new)
-    return found
-
-
-def _nothing() -> str:
-    return ""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Somebody's counts: opened, named, not read yet.
-
-    where
-        For messages: file and slot.
-    chunks
-        Yields (first cell, CSR of any type), as the file has them.
-    symbols
-        The genes' symbols, given the name of the column that has them, or None for one of the usual
-        names; None where there are none.
-    column
-        A column of obs as text.
-    hint
-        What to do when the values are no counts.
-    """
-
-    where: str
-    cells: list[str]
-    genes: list[str]
-    chunks: Callable[[], Iterator[tuple[int, sparse.csr_matrix]]]
-    symbols: Callable[[str | None], list[str] | None]
-    column: Callable[[str], list[str]]
-    hint: Callable[[], str] = _nothing
-
-    def rows(self, keep: np.ndarray | None = None) -> Iterator[sparse.csr_matrix]:
-        """Canonical CSR float32 chunks, checked to be counts; of the cells in the bool vector
-        `keep` alone."""
-        for first, rows in self.chunks():
-            if keep is not None:
-                kept = np.flatnonzero(keep[first : first + rows.shape[0]])
-                where, rows = first + kept, rows[kept]
-            else:
-                where = range(first, first + rows.shape[0])
-            found = problem(rows.data)
-            if found:
-                self._refuse(where, rows, *found)
-            rows.sum_duplicates()
-            rows.eliminate_zeros()
-            yield rows.astype(np.float32)
-
-    def _refuse(
-        self, where: Sequence[int], rows: sparse.csr_matrix, name: str, bad: np.ndarray
-    ) -> None:
-        at = int(np.flatnonzero(bad)[0])
-        row = int(np.searchsorted(rows.indptr, at, side="right")) - 1
-        cell, gene = self.cells[where[row]], self.genes[rows.indices[at]]
-        raise ContractError(
-            f"{self.where} holds {name}: {rows.data[at]} at cell '{cell}', gene '{gene}', the "
-            f"first of {int(bad.sum())} among {len(bad)} stored values. Expected raw counts "
-            f"(whole, not negative).{self.hint()}"
-        )
 
 
 def open_counts(file: h5py.File, layer: str | None = None) -> Source:
@@ -258,7 +148,7 @@ def open_counts(file: h5py.File, layer: str | None = None) -> Source:
         there = f" These hold whole counts: {', '.join(others)}." if others else ""
         return f"{there} Name the layer in the dataset sheet's column 'layer'."
 
-    return _checked(
+    return checked(
         Source(
             f"{file.filename}: {path}", cells, genes, lambda: _any_rows(stored), symbols,
             Frame(file, "obs").text, hint,
@@ -278,24 +168,7 @@ def _of_table(where: str, table: tenx.Table, layer: str | None) -> Source:
     def column(name: str) -> list[str]:
         raise ContractError(f"{where} has no columns of cells; column '{name}' was asked for")
 
-    return _checked(Source(where, table.cells, table.genes, table.rows, symbols, column))
-
-
-def _checked(found: Source) -> Source:
-    """The same with each gene name once; `ContractError` for no cells, no genes, or cells whose
-    names repeat."""
-    if not found.cells or not found.genes:
-        shape = len(found.cells), len(found.genes)
-        raise ContractError(f"{found.where} is empty, of shape {shape}")
-    check_unique(found.cells, found.where)
-    if len(set(found.genes)) == len(found.genes):
-        return found
-    names = found.genes
-    return replace(
-        found,
-        genes=make_unique(names),
-        symbols=lambda column: found.symbols(column) or names,
-    )
+    return checked(Source(where, table.cells, table.genes, table.rows, symbols, column))
 
 
 @contextmanager

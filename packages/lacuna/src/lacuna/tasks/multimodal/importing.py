@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 from scipy import sparse
 
-from lacuna.counts import Frame, check_unique
+from lacuna.counts import Frame
+from lacuna.sources import check_unique
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_column, read_strings
