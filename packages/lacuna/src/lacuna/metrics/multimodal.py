@@ -48,7 +48,12 @@ def lognorm(counts: np.ndarray) -> np.ndarray:
 
 
 @metric(
-    "multimodal", needs="rna", title="RNA: Pearson within genes (median)", rank=True, **CORRELATION
+    "multimodal",
+    needs="rna",
+    title="RNA: Pearson within genes (median)",
+    rank=True,
+    purpose="follow a gene's hidden expression from cell to cell",
+    **CORRELATION,
 )
 def rna_pearson_gene(truth, prediction):
     """Median over genes of Pearson's correlation of hidden and predicted counts over cells. Genes
@@ -71,7 +76,14 @@ def rna_rmse_lognorm(truth, prediction):
     return float(np.sqrt(np.mean((lognorm(truth) - lognorm(prediction)) ** 2)))
 
 
-@metric("multimodal", needs="rna", title="RNA: negative binomial deviance", rank=True, **ERROR)
+@metric(
+    "multimodal",
+    needs="rna",
+    title="RNA: negative binomial deviance",
+    rank=True,
+    purpose="predict hidden RNA counts",
+    **ERROR,
+)
 def rna_nb_deviance(truth, prediction):
     """Mean deviance of hidden counts under a negative binomial distribution with the predicted mean
     and a dispersion of 0.2. A prediction below one in a million counts as that."""
@@ -122,7 +134,14 @@ def atac_auroc(truth, prediction):
     return _one(aurocs(truth.reshape(-1, 1), prediction.reshape(-1, 1)), "entry")
 
 
-@metric("multimodal", needs="atac", title="ATAC: AUROC within peaks (mean)", rank=True, **BETTER)
+@metric(
+    "multimodal",
+    needs="atac",
+    title="ATAC: AUROC within peaks (mean)",
+    rank=True,
+    purpose="tell in which cells a peak is open",
+    **BETTER,
+)
 def atac_auroc_peak(truth, prediction):
     """Mean over peaks of the probability that a cell in which the peak is open is predicted higher
     than one in which it is closed, ties counting one half; 0.5 for a constant prediction."""
@@ -143,7 +162,13 @@ def atac_auprc_peak(truth, prediction):
 
 
 @metric(
-    "multimodal", needs="atac", title="ATAC: Brier score", direction="min", range=(0, 1), rank=True
+    "multimodal",
+    needs="atac",
+    title="ATAC: Brier score",
+    direction="min",
+    range=(0, 1),
+    rank=True,
+    purpose="get probabilities of open peaks",
 )
 def atac_brier(truth, prediction):
     """Mean squared difference of the probability and what was seen. All peaks have the same cells,
@@ -156,6 +181,7 @@ def atac_brier(truth, prediction):
     needs="adt",
     title="ADT: Pearson within proteins (median)",
     rank=True,
+    purpose="follow a hidden protein from cell to cell",
     **CORRELATION,
 )
 def adt_pearson(truth, prediction):
@@ -163,7 +189,14 @@ def adt_pearson(truth, prediction):
     return _median(correlations(np.log1p(truth), prediction, 0), "protein")
 
 
-@metric("multimodal", needs="adt", title="ADT: RMSE of log", rank=True, **ERROR)
+@metric(
+    "multimodal",
+    needs="adt",
+    title="ADT: RMSE of log",
+    rank=True,
+    purpose="predict how much protein there is",
+    **ERROR,
+)
 def adt_rmse_log(truth, prediction):
     """Root mean squared error of log1p of the intensity."""
     return float(np.sqrt(np.mean((np.log1p(truth) - prediction.astype(np.float64)) ** 2)))
@@ -174,6 +207,7 @@ def adt_rmse_log(truth, prediction):
     needs="embedding",
     title="Clusters: adjusted Rand index",
     rank=True,
+    purpose="find cell types",
     direction="max",
     range=(-1, 1),
 )
@@ -241,6 +275,7 @@ def kbet(space):
     direction="min",
     range=(0, 1),
     rank=True,
+    purpose="match the same cell across modalities",
 )
 def foscttm(space):
     """Of cells that are there twice, each time with another modality: the fraction of cells of the
@@ -248,7 +283,14 @@ def foscttm(space):
     return space.foscttm()
 
 
-@metric("multimodal", needs="embedding", title="Alignment: label transfer", rank=True, **BETTER)
+@metric(
+    "multimodal",
+    needs="embedding",
+    title="Alignment: label transfer",
+    rank=True,
+    purpose="carry cell types from one modality to another",
+    **BETTER,
+)
 def label_transfer(space):
     """Share of the cells with the one modality whose cluster is that of most of their 15 nearest
     among the cells with the other modality, both ways."""
@@ -260,6 +302,7 @@ def label_transfer(space):
     needs="embedding",
     title="Correlation of distances with those of the true state",
     rank=True,
+    purpose="keep distances between cell states",
     **CORRELATION,
 )
 def z_distance(space):

@@ -22,34 +22,45 @@ class Both:
         return found
 
 
-def _metric(title: str, direction: str = "max", top: float | None = 1, rank: bool = False) -> Any:
+def _metric(
+    title: str,
+    direction: str = "max",
+    top: float | None = 1,
+    rank: bool = False,
+    purpose: str = "",
+) -> Any:
     return metric(
-        TASK, direction=direction, range=(0, top), needs=Both(), title=title, rank=rank
+        TASK, direction=direction, range=(0, top), needs=Both(), title=title, rank=rank,
+        purpose=purpose,
     )  # fmt: skip
 
 
-@_metric("Boundary F1, exact", rank=True)
+@_metric("Boundary F1, exact", rank=True, purpose="find exactly where segments begin")
 def boundary_f1(found: Comparison) -> float:
     """F1 of the positions at which segments begin, whatever their class; the ends of a sequence are
     none."""
     return found.boundary_f1().score
 
 
-@_metric(f"Boundary F1, within {TOLERANCE} positions", rank=True)
+@_metric(
+    f"Boundary F1, within {TOLERANCE} positions",
+    rank=True,
+    purpose="find about where segments begin",
+)
 def boundary_f1_near(found: Comparison) -> float:
     """The same, where a boundary may be off by 10 positions; each true one is matched with one
     predicted one at most."""
     return found.boundary_f1(TOLERANCE).score
 
 
-@_metric("Segment F1", rank=True)
+@_metric("Segment F1", rank=True, purpose="find whole segments")
 def segment_f1(found: Comparison) -> float:
     """F1 of segments whose start, end and class are all right. Segments that the sequence's ends
     cut are among them."""
     return found.segment_f1().score
 
 
-@_metric("Position F1, mean over classes", rank=True)
+@_metric("Position F1, mean over classes", rank=True, purpose="label single positions")
 def position_f1(found: Comparison) -> float:
     """Mean over classes of the F1 of their positions. A class that is neither in the truth nor in
     the prediction is left out."""
@@ -97,7 +108,8 @@ def _by_class(
 
         of_class.__name__ = f"{function.__name__}_{name}"
         of_class.__doc__ = (function.__doc__ or "").replace("a class", f"class {name}")
-        _metric(f"{title}, {name}", direction, top, name in rank)(of_class)
+        purpose = f"learn how long a segment of {name} is" if name in rank else ""
+        _metric(f"{title}, {name}", direction, top, name in rank, purpose)(of_class)
 
 
 def position_f1_of(found: Comparison, name: str) -> float:
