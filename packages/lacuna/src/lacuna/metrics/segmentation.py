@@ -108,7 +108,7 @@ def _by_class(
 
         of_class.__name__ = f"{function.__name__}_{name}"
         of_class.__doc__ = (function.__doc__ or "").replace("a class", f"class {name}")
-        purpose = f"learn how long a segment of {name} is" if name in rank else ""
+        purpose = f"learn how long {name}s are" if name in rank else ""
         _metric(f"{title}, {name}", direction, top, name in rank, purpose)(of_class)
 
 
