@@ -1,6 +1,7 @@
 """Run in the environment of the control exact_posterior: many small sequences, segmented by its
-decodings and by others of the same posterior: the likeliest segmentation, the likeliest class of each
-position, boundaries of probability above one half, a draw. Prints a line of JSON for each metric."""
+decodings and by others of the same posterior: the likeliest segmentation, the likeliest class of
+each position, boundaries of probability above one half, a draw. Prints a line of JSON for each
+metric."""
 
 import json
 import sys

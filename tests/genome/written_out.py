@@ -3,8 +3,8 @@
 A micro-state is all that there is to know at a position: the part of the gene, the number of exons
 of the gene, the duration of the segment, how many of its bases came before, and the codon position
 of its first base. So the chain is an ordinary hidden Markov model, and every probability follows
-from one forward and one backward pass over its states. Bases before the window, which later ones may
-depend on, are summed over.
+from one forward and one backward pass over its states. Bases before the window, which later ones
+may depend on, are summed over.
 """
 
 import itertools
@@ -135,10 +135,7 @@ def posterior(law, codes):
     for fill in itertools.product(range(4), repeat=BEFORE):
         whole = np.array([*fill, *codes])
         emission = np.array(
-            [
-                [chance_of_base(law, s, base, whole[:t]) for s in states]
-                for t, base in enumerate(whole)
-            ]
+            [[chance_of_base(law, s, b, whole[:t]) for s in states] for t, b in enumerate(whole)]
         )
         forward = np.zeros_like(emission)
         forward[0] = initial * emission[0]
