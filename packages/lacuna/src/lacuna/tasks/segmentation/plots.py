@@ -83,8 +83,8 @@ def _durations(name: str, truth: Series, drawn: Sequence[Series]) -> Figure | No
         f"Durations, {name}",
         "Lengths of the segments that the window does not cut, in bins that are even on a "
         "logarithmic axis. The line is their exact law within a window of this length; the KL "
-        "divergence from it, over bins of equal mass, is in each title; in that of the ground truth "
-        "it is the floor, which a perfect prediction has.",
+        "divergence from it, over bins of equal mass, is in each title; that of the ground truth "
+        "is the floor, which a perfect prediction has.",
         panels,
     )
 
@@ -112,8 +112,8 @@ def _learned(drawn: Sequence[Series], classes: Sequence[str]) -> Figure | None:
         return None
     return Figure(
         "Learned durations",
-        "The duration parameters themselves, where a model has any, and (dotted) the law that drew the "
-        "sequences. Those of decoded segments are above.",
+        "The duration parameters themselves, where a model has any, and (dotted) the law that drew "
+        "the sequences. Those of decoded segments are above.",
         panels,
     )
 
