@@ -116,7 +116,7 @@ class Comparison:
 
     def boundary_f1(self, tolerance: int = 0) -> F1:
         """Boundaries matched one to one by position."""
-        name = "boundaries" if tolerance == 0 else "boundaries_tolerant"
+        name = "boundaries" if tolerance < TOLERANCE else "boundaries_tolerant"
         table = self.decodings.get(name)
         if table is None:
             predicted = [np.flatnonzero(row) for row in boundaries(self.labels)]

@@ -66,7 +66,7 @@ def _durations(name: str, truth: Series, drawn: Sequence[Series]) -> Figure | No
     panels = []
     for title, masses, count, kl, css in columns:
         value = "" if kl is None else f": KL {kl:.2g}"
-        panel = Panel(x, y, f"{title}{value} (n = {count:,})", width=250, height=190)
+        panel = Panel(x, y, f"{title}{value}, n {count:,}", height=200)
         starts = [1, *(end + 1 for end in ends[:-1])]
         for start, end, mass in zip(starts, ends, masses, strict=True):
             left, right = max(start, low), min(end + 1, high)
@@ -98,7 +98,7 @@ def _learned(drawn: Sequence[Series], classes: Sequence[str]) -> Figure | None:
             low, high, most = _extent(ends, rows[:2])
             x = Axis(f"Duration of {name} (log scale)", low, high, True)
             y = Axis("Share in bin", 0, 1.08 * most)
-            panel = Panel(x, y, f"{one.name}, {name}", width=250, height=190)
+            panel = Panel(x, y, f"{one.name}, {name}", height=200)
             css = "s-rest" if one.control else one.css
             for masses, look in ((own["law"], "frontier"), (own["learned"], css)):
                 points = [
@@ -128,7 +128,8 @@ def _strips(drawn: Sequence[Series], classes: Sequence[str]) -> Figure | None:
         names = tuple((spot, name) for name, spot in spots.items())
         left = min(20 + 6.5 * max(map(len, spots)), 160)
         panel = Panel(
-            Axis("Position", 0, length), Axis("", 0, len(lines), names=names),
+            Axis("Position", 0, length, names=((0, "0"), (length / 2, f"{length // 2:,}"))),
+            Axis("", 0, len(lines), names=names),
             f"Test sequence {row + 1}", left=left, height=70 + 24 * len(lines),
         )  # fmt: skip
         for name, strip in lines:
@@ -165,7 +166,7 @@ def _near(drawn: Sequence[Series]) -> Figure | None:
     return Figure(
         "Boundaries by tolerance",
         "F1 of boundaries that may be off by so many positions. The ceiling is decoded for exact "
-        f"boundaries at 0, and for a tolerance of {shown[0].details['tolerance']} elsewhere.",
+        f"boundaries, and from {shown[0].details['tolerance']} upwards for that tolerance.",
         [panel.render("Boundary F1 by tolerance")],
         legend([(one.name, one.css, one.marker) for one in shown]),
     )
