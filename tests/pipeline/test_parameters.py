@@ -44,6 +44,11 @@ CASES = [
     ({"xyzzy": 1}, ["unknown parameter --xyzzy."]),
     ({"mask-strategy": "uniform", "maskStrategy": "uniform"},
      ["unknown parameter --mask-strategy. Did you mean --mask_strategy?"]),
+    ({"lengths": 999}, ["--lengths 999: expected whole numbers from 1000 upwards"]),
+    ({"lengths": "10000,20000", "preset": "motifs, gene_like"}, []),
+    ({"preset": "motif"}, ["--preset motif: expected gene_like, motifs, or both"]),
+    ({"num_classes": 4}, ["--num_classes 4"]),
+    ({"num_test": 0}, ["--num_test 0: expected 1 or more"]),
     ({"modles": "svd", "seeds": "x", "mask_percentages": 2},
      ["unknown parameter --modles", "--seeds x", "--mask_percentages 2"]),
 ]  # fmt: skip

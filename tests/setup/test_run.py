@@ -29,7 +29,7 @@ def test_the_default_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     words = run.pipeline([], "venv")
     assert words[:2] == ["run", str(ROOT / "main.nf")]
-    assert run.value(words, "--tasks") == "reconstruction,multimodal"
+    assert run.value(words, "--tasks") == "reconstruction,multimodal,segmentation"
     assert run.value(words, "--scenario_seeds") == "1"
     assert run.value(run.pipeline(["--seeds", "5"], "venv"), "--scenario_seeds") is None
     assert run.value(words, "--mask_percentages") == "0.15,0.30"

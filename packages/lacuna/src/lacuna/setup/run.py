@@ -16,10 +16,15 @@ from lacuna_contract.errors import suggest
 
 # What is run unless the command line says otherwise.
 DEFAULTS = {
-    "--tasks": "reconstruction,multimodal",
+    "--tasks": "reconstruction,multimodal,segmentation",
     "--mask_percentages": "0.15,0.30",
     "--seeds": "1,2,3",
     "--scenario_seeds": "1",
+    # A segmentation small enough for two cores: the ceiling takes seconds a test sequence.
+    "--lengths": "10000",
+    "--num_train": "96",
+    "--num_val": "16",
+    "--num_test": "24",
     "--models": "core",
 }
 ENGINES = ("docker", "podman", "apptainer", "venv")
