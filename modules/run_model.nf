@@ -7,6 +7,7 @@ process RUN_MODEL {
     memory { MemoryUnit.of(run.resources.memory) * task.attempt }
     time { Duration.of(run.resources.time) + Duration.of('5 min') } // the supervisor ends the model; this ends the supervisor
     stageInMode 'copy'
+    cache 'deep' // by content: data prepared again, by a newer stage, are the same data
     beforeScript { Sandbox.open(task, software) }
     afterScript Sandbox.CLOSE
     publishDir path: { "${params.outdir}/${run.id}" }, mode: 'copy', overwrite: true, saveAs: { name -> name == 'prediction.h5ad' ? run.prediction : null }

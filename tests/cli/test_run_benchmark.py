@@ -62,7 +62,10 @@ def test_everything_skipped_tells_what_the_records_say(options, capsys):
     assert run("run-benchmark", options) == 0
     capsys.readouterr()
     assert run("run-benchmark", [*options, *SKIPS]) == 0
-    assert f"pass  {GOOD}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"pass  {GOOD}" in out
+    assert out.strip().endswith("report.html")
+    assert "rank" in out
 
 
 @pytest.mark.parametrize("broken", ["import", "condition"])

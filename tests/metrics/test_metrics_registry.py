@@ -65,6 +65,21 @@ def test_two_metrics_of_one_name_are_refused(own_metrics):
             return 0.0
 
 
+def test_strata_of_needs_that_cannot_be_narrowed():
+    with pytest.raises(ContractError, match="'far' has strata, but its needs, Entries, cannot"):
+
+        @metrics.metric(
+            "reconstruction",
+            direction="min",
+            range=(0, None),
+            needs=Entries(),
+            title="far",
+            strata=("zero",),
+        )
+        def far(entries):
+            return 0.0
+
+
 def test_entries_above_their_limit_are_undefined():
     accumulator = Entries(limit=5).accumulator()
     from scoring import pieces

@@ -129,6 +129,12 @@ def test_resume_does_what_is_new_and_nothing_else(fresh: Project) -> None:
     fresh.run("--seeds", "1,2", "--metrics", "mse,mae", "-resume", log="log")
     assert fresh.executed("log") == {"plan": 1, "evaluate": 6, "report": 1}
 
+    (fresh.folder / "version").write_text("2")  # new stages that prepare the same data
+    fresh.run("--seeds", "1,2", "--metrics", "mse,mae", "-resume", log="log")
+    assert fresh.executed("log") == {
+        "plan": 1, "import": 1, "prepare": 2, "evaluate": 6, "report": 1
+    }  # fmt: skip
+
 
 def test_a_recorded_failure_is_retried_when_asked_and_stays_retried(fresh: Project) -> None:
     until = fresh.folder / "until"

@@ -1,5 +1,7 @@
 """make run: which engine, and what it hands to the pipeline."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,8 @@ def test_an_unknown_model_stops_before_anything_is_made(clone: Clone) -> None:
 WRONG = [
     (["--modles", "one"], "unknown parameter '--modles'. Did you mean '--models'?"),
     (["--mask-percentages=0.15"], "Did you mean '--mask_percentages'?"),
+    (["one"], "unexpected word 'one': parameters are given by name, such as --models one"),
+    (["--models=one", "two"], "unexpected word 'two'"),
     (["-models", "one"], "unknown parameter '-models'. Did you mean '--models'?"),
     (["-profile", "apptainer"], "apptainer pulls its images: build and push them with"),
     (["--engine", "apptainer"], "apptainer pulls its images: build and push them with"),
@@ -149,3 +153,25 @@ def test_apptainer_builds_nothing_here(monkeypatch: pytest.MonkeyPatch, tmp_path
     run.main(["-profile", "slurm,apptainer", "--registry", "registry.example.org/lacuna"])
     assert run.value(started, "-profile") == "slurm,apptainer"
     assert run.value(started, "--registry") == "registry.example.org/lacuna"
+
+
+def test_a_run_beside_another_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    session = "5ea1a1a0-0000-4000-8000-00000000cafe"
+    lock = tmp_path / ".nextflow/cache" / session / "db/LOCK"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    (tmp_path / ".nextflow/history").write_text(f"2026-01-01\t1m\tname\tOK\thash\t{session}\trun\n")
+    assert "-resume" in run.pipeline([], "venv")
+    # Locks of one process do not exclude each other: another one holds it.
+    hold = "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, 2); print(); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        other.stdout.readline()
+        assert "-resume" not in run.pipeline([], "venv")
+        other.communicate("\n")
+    assert "Another run is going on here" in capsys.readouterr().err
+    assert "-resume" in run.pipeline([], "venv")

@@ -145,8 +145,12 @@ def open_counts(file: h5py.File, layer: str | None = None) -> Source:
 
     def hint() -> str:
         others = [other for other in whole_alternatives(file) if other != path]
-        there = f" These hold whole counts: {', '.join(others)}." if others else ""
-        return f"{there} Name the layer in the dataset sheet's column 'layer'."
+        if not others:
+            return " Nothing else in the file holds whole counts, and raw counts are needed."
+        return (
+            f" These hold whole counts: {', '.join(others)}. Name the layer in the dataset sheet's "
+            "column 'layer'."
+        )
 
     return checked(
         Source(

@@ -38,14 +38,13 @@ def make_plan(
     problems = parameters.Problems()
     given = {"tasks": _done_by(discovered)} | dict(given)
     chosen_tasks = _tasks(given, problems)
+    problems.check("the benchmark cannot be planned")
     rows, conditions = plan_data(given, sheet, problems)
     # A task of which no dataset is asked for is none of this benchmark's.
     there = {row["task"] for row in rows}
     chosen_tasks = [task for task in chosen_tasks if task in there or not there]
     variants = choose_variants(given, discovered, chosen_tasks, problems)
-    # A task of which no dataset was asked for takes no part.
-    present = [task for task in chosen_tasks if any(row["task"] == task for row in rows)]
-    chosen_metrics = _metrics(given.get("metrics", "all"), present or chosen_tasks, problems)
+    chosen_metrics = _metrics(given.get("metrics", "all"), chosen_tasks, problems)
     problems.check("the benchmark cannot be planned")
     runs = plan_runs(conditions, variants, given)
     if not runs:

@@ -316,7 +316,11 @@ def run(command: str, arguments: Sequence[str]) -> int:
     except ContractError as error:
         print(f"{command}: {error}", file=sys.stderr)
         return 1
-    return summary(outcomes)
+    code = summary(outcomes)
+    if function is run_benchmark:
+        print(f"\n{(args.results_dir / 'summary.txt').read_text().strip()}\n")
+        print(f"Report: {(args.results_dir / 'report.html').absolute()}")
+    return code
 
 
 def summary(outcomes: Sequence[Outcome]) -> int:

@@ -28,7 +28,12 @@ def import_dataset(args: argparse.Namespace) -> None:
     source = args.source
     if source is None and row["source"] is not None:
         source = Path(row["source"])
-    tasks.load(row["task"]).import_dataset(row, source, args.output)
+    try:
+        tasks.load(row["task"]).import_dataset(row, source, args.output)
+    except ContractError as error:
+        # The pipeline stages a person's file under a path of its own.
+        said = str(error).replace(str(source), str(row["source"]))
+        raise ContractError(f"dataset '{row['dataset']}': {said}") from None
 
 
 def prepare(args: argparse.Namespace) -> None:

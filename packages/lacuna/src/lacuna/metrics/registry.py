@@ -86,6 +86,11 @@ def metric(
         plain = Metric(
             function.__name__, task, title, doc, direction, range, rank, needs, function, purpose
         )
+        if strata and not hasattr(needs, "narrow"):
+            raise ContractError(
+                f"metric '{plain.name}' has strata, but its needs, {type(needs).__name__}, cannot "
+                "be narrowed to some of the entries; Moments and Ranks can"
+            )
         _add(plain)
         for stratum in strata:
             where = f"among truly {stratum} entries"

@@ -171,10 +171,13 @@ def summary(runs: Sequence[Run], boards: Sequence[Board]) -> str:
     failed = [run for run in runs if run.failed]
     if failed:
         lines.append("Did not work:")
-        seen = Counter((run.name, run.status, run.reason) for run in failed)
-        for (name, status, reason), n in list(seen.items())[:20]:
+        seen: dict[tuple[str, str | None], list[str]] = {}
+        for run in failed:
+            seen.setdefault((run.status, run.reason), []).append(run.name)
+        for (status, reason), names in list(seen.items())[:20]:
             first = (reason or "").splitlines()[0] if reason else ""
-            lines.append(f"  {name}: {status} ({count(n, 'run')}): {first[:200]}")
+            whose = ", ".join(dict.fromkeys(names))
+            lines.append(f"  {whose}: {status} ({count(len(names), 'run')}): {first[:300]}")
         if len(seen) > 20:
             lines.append(f"  and {len(seen) - 20} more; see report.html")
         lines.append("")

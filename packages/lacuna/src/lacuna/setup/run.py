@@ -1,5 +1,6 @@
 """``make run``: set up what is missing, then the default benchmark, in Docker where that is had."""
 
+import fcntl
 import json
 import os
 import re
@@ -32,7 +33,8 @@ HELP = f"""usage: bin/run [--engine auto|{"|".join(ENGINES)}] [arguments of the 
 
 Set up what is missing and run the benchmark: {" ".join(f"{k} {v}" for k, v in DEFAULTS.items())}.
 Each of these can be given, and whatever else Nextflow (-profile, -c, -work-dir) and the pipeline
-know. $LACUNA_ENGINE stands in for --engine. The pipeline's parameters:
+know. What an earlier run in the same folder has done already is taken from there (-resume).
+$LACUNA_ENGINE stands in for --engine. The pipeline's parameters:
 """
 
 
@@ -53,8 +55,37 @@ def check(words: Sequence[str]) -> None:
     names = [word.partition("=")[0] for word in words]
     # With one dash it would be an option of Nextflow, which has none of these names.
     wrong = [n for n in names if n.startswith("--") and n[2:] not in known or n[1:] in known]
+    if stray := _stray(words):
+        raise SetupError(
+            f"unexpected word '{stray}': parameters are given by name, such as --models {stray}"
+        )
     if wrong:
         raise SetupError("\n".join(suggest(n, shown(), "parameter") for n in wrong))
+
+
+def _stray(words: Sequence[str]) -> str | None:
+    """The first word that is neither an option nor can be an option's value."""
+    before = ["", *words]
+    for earlier, word in zip(before, words, strict=False):
+        can_be_value = earlier.startswith("-") and "=" not in earlier
+        if not word.startswith("-") and not can_be_value:
+            return word
+    return None
+
+
+def busy(folder: Path) -> bool:
+    """Whether the run that -resume would continue in a folder is still going."""
+    history = folder / ".nextflow/history"
+    sessions = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", history.read_text())
+    lock = folder / ".nextflow/cache" / (sessions[-1] if sessions else "none") / "db/LOCK"
+    if not lock.is_file():
+        return False
+    with lock.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def value(words: Sequence[str], name: str) -> str | None:
@@ -168,7 +199,10 @@ def pipeline(words: Sequence[str], engine: str | None) -> list[str]:
     elif engine:
         command += ["-profile", engine]
     if "-resume" not in words and Path(".nextflow/history").is_file():
-        command.append("-resume")
+        if busy(Path()):
+            print("Another run is going on here: this one begins anew", file=sys.stderr)
+        else:
+            command.append("-resume")
     if "-ansi-log" not in words and not sys.stdout.isatty():
         command += ["-ansi-log", "false"]
     return [*command, *words]
