@@ -68,7 +68,7 @@ def test_controls_do_not_depend_on_the_size_of_chunks(name, data):
     np.testing.assert_allclose(streamed(name, in_pieces(whole, 7)), once, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["knn_smoothing", "svd"])
+@pytest.mark.parametrize("name", ["knn_smoothing", "svd", "ridge"])
 def test_models_are_far_ahead_of_the_floor_and_not_biased(name, data):
     counts, hidden, whole = data
     found = load(MODELS / name / "main.py", "reconstruction")(whole.counts, whole.hidden)
@@ -91,7 +91,7 @@ def tiny(cells, genes, kind="hidden"):
 
 @pytest.mark.parametrize("kind", ["hidden", "thinned"])
 @pytest.mark.parametrize("shape", [(30, 3), (6, 40), (4, 4)])
-@pytest.mark.parametrize("name", ["knn_smoothing", "svd"])
+@pytest.mark.parametrize("name", ["knn_smoothing", "svd", "ridge"])
 def test_fewer_cells_and_genes_than_neighbours_and_ranks(name, shape, kind):
     _, hidden, visible = tiny(*shape, kind)
     predict = load(MODELS / name / "main.py", "reconstruction")
@@ -102,7 +102,7 @@ def test_fewer_cells_and_genes_than_neighbours_and_ranks(name, shape, kind):
     assert (found >= 0).all()
 
 
-@pytest.mark.parametrize("name", ["knn_smoothing", "svd"])
+@pytest.mark.parametrize("name", ["knn_smoothing", "svd", "ridge"])
 def test_a_cell_and_a_gene_of_which_nothing_is_seen_get_what_is_usual(name):
     """Not zeros, and not the values of one odd neighbour."""
     counts, hidden, visible = tiny(80, 40)

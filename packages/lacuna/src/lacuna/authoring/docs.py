@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lacuna.setup.common import relative
+from lacuna.setup.common import ROOT, relative
 from lacuna.setup.registry import Recipe, models
 
 HEAD = """# The models
@@ -47,6 +47,9 @@ def section(recipe: Recipe) -> Iterator[str]:
         of = ", ".join(checkpoint.get("variants", variants))
         files = ", ".join(f"`{name}`" for name in checkpoint["files"])
         yield f"- checkpoint ({of}): {files}, published: {checkpoint['published']}"
+    own = f"models/{recipe.name}.md"
+    if (ROOT / "docs" / own).is_file():
+        yield f"- how it is run, and how that was chosen: [{own}]({own})"
     yield f"- folder: [{relative(recipe.folder)}](../{relative(recipe.folder)})"
     yield ""
 

@@ -20,6 +20,16 @@ from lacuna_contract.values import SPACES
 ERROR_METRIC = "mse"  # about the same for the same data in another order
 SPACE_METRIC = "mse_lognorm"  # low only if the values are what they are declared to be
 ARGUMENTS = {"percentage": 0.15, "strategy": "uniform"}
+# Human genes, the zinc fingers of these numbers: some models know genes by their names.
+ZNF = """
+2 3 7 8 10 12 14 16 17 18 19 20 22 23 24 25 26 28 30 32 34 35 41 43 44 45 48 57 66 69 70 71 74 76
+77 79 80 81 83 84 85 90 91 92 93 98 99 100 101 106 107 112 114 117 121 124 131 132 133 134 135 136
+138 140 141 142 143 146 148 154 155 157 160 165 169 174 175 177 180 181 182 184 185 189 195 197
+200 202 205 207 208 211 212 213 214 215 217 219 221 222 223 224 225 226 227 229 230 232 233 234
+235 236 239 248 250 251 253 254 256 257 260 263 264 266 267 268 273 274 275 276 277 281 282 283
+284 285 287 292 296 300 302 304 311 316 317 318 319 320 322 324 326 329 330 331 333 334 335 337
+341 343 345 346 347 350 358 362 365 366 367 382 383 384 391 394 395 396 397 398 404 407
+"""
 
 
 @dataclass(frozen=True)
@@ -63,11 +73,18 @@ def world(cells: int, genes: int, seed: int, hidden: float, groups: int = 4) -> 
         counts,
         rng.random(counts.shape) < hidden,
         np.array([f"cell_{i}" for i in range(cells)], dtype=object),
-        np.array([f"gene_{j}" for j in range(genes)], dtype=object),
+        gene_names(genes),
         depths * totals[component],
         component,
         rates / totals[:, None],
     )
+
+
+def gene_names(count: int) -> np.ndarray:
+    """Names of up to 200 genes. Nine in ten are symbols of human genes, the last are none."""
+    symbols = [f"ZNF{number}" for number in ZNF.split()][: count - count // 10]
+    others = [f"gene_{j}" for j in range(len(symbols), count)]
+    return np.array([*symbols, *others], dtype=object)
 
 
 def simulate(cells: int, genes: int, seed: int) -> np.ndarray:
@@ -115,6 +132,10 @@ def cases(folder: Path) -> Iterator[Case]:
 
     case = replace(plain, name="wide", what="40 cells x 200 genes", folder=folder / "wide")
     yield _write(case, world(40, 200, seed=2, hidden=0.3))
+
+    what = "12 cells x 6 genes, fewer than neighbours and ranks"
+    case = replace(plain, name="tiny", what=what, folder=folder / "tiny")
+    yield _write(case, world(12, 6, seed=3, hidden=0.2))
 
 
 def _write(case: Case, data: World) -> Case:

@@ -196,7 +196,10 @@ def _build_top(engine: Engine, recipe: Recipe) -> None:
         install(recipe, context / "site", context / "model")
         launchers.write(context / "bin", launchers.IN_IMAGE, recipe.packages)
         dockerfile = ROOT / f"containers/{recipe.kind}s/Dockerfile"
-        engine.build(recipe.image(), dockerfile, context, {"BASE": _below(recipe)})
+        told = {"BASE": _below(recipe)}
+        if recipe.kind == "model":
+            told["LICENCE"] = str(recipe.manifest.get("licence", ""))
+        engine.build(recipe.image(), dockerfile, context, told)
 
 
 def _together(jobs: Sequence[tuple[str, Callable[[], None]]]) -> None:
