@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +36,10 @@ class Launch:
 
     def run(self, profile: str, *arguments: str) -> subprocess.CompletedProcess:
         command = [ROOT / "bin" / "nextflow", "run", ROOT / "main.nf", "-ansi-log", "false"]
+        if "--models" not in arguments:
+            command += ["--models", ",".join(MODELS)]
         return subprocess.run(
-            [*command, "-profile", profile, "--models", ",".join(MODELS), *arguments],
+            [*command, "-profile", profile, *arguments],
             cwd=self.folder, env=os.environ | {"NXF_OPTS": QUICK},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -72,8 +75,8 @@ class Launch:
         assert "Submitted process" not in again.stdout
 
 
-def build(program: str) -> None:
-    command = [ROOT / "bin" / program, *MODELS]
+def build(program: str, tasks: str = "reconstruction", models: Sequence[str] = MODELS) -> None:
+    command = [ROOT / "bin" / program, "--tasks", tasks, *models]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -106,6 +109,38 @@ def test_a_misspelt_metric_and_a_wrong_column_are_said(tmp_path: Path) -> None:
     said = done.stdout + done.stderr
     assert "unknown metric 'mes'. Did you mean 'mse'?" in said
     assert "unknown column 'pth'. Did you mean 'path'?" in said
+
+
+def test_scenarios(tmp_path: Path) -> None:
+    """Mock cells are made, hidden, integrated and scored, all models of a scenario together."""
+    models = ("modality_mean", "multimodal_oracle", "ridge_pca")
+    build("build-envs", "multimodal", models)
+    sizes = ["--cells", "160", "--genes", "60", "--peaks", "120", "--proteins", "6"]
+    done = Launch(tmp_path).run(
+        "venv", "--tasks", "multimodal", "--scenarios", "bridge,mosaic,paired", *sizes,
+        "--models", ",".join(models),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = tmp_path / "results"
+    runs = {run["id"]: run for run in read_json(results / "results.json", "results")["runs"]}
+    assert len(runs) == 9
+    for key, run in runs.items():
+        assert run["status"] == "ok", run
+        assert (results / key / "prediction.h5ad").is_file()
+        assert run["metrics"]["ari"] is not None
+    for scenario in ("bridge", "mosaic"):
+        best, floor = (
+            runs[f"{name}/mock/{scenario}_seed_42"]["metrics"]
+            for name in ("multimodal_oracle", "modality_mean")
+        )
+        assert best["atac_auroc_peak"] > floor["atac_auroc_peak"] + 0.1
+        assert best["ari"] > floor["ari"] + 0.3
+        assert best["foscttm"] == 0
+    nothing = runs["ridge_pca/mock/paired_seed_42"]
+    assert "nothing of this modality" in nothing["undefined"]["atac_brier"]
+    assert "Score by scenario" in (results / "report.html").read_text()
+    judged = (results / "pipeline_info" / "trace.txt").read_text().count("EVALUATE")
+    assert judged == 3
 
 
 def test_in_docker(docker: str, tmp_path: Path) -> None:

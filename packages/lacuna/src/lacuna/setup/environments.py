@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"removed {len(removed)} environments" + "".join(f"\n  {n}" for n in removed))
             return 0
         chosen = select(found, ",".join(asked.models) or "all")
-        build_all([*stages(), *chosen])
+        build_all([*stages(asked.tasks), *chosen])
     except SetupError as error:
         print(f"bin/build-envs: {error}", file=sys.stderr)
         return 1

@@ -259,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             removed = prune([*stages(), *found], engine)
             print(f"removed {len(removed)} images" + "".join(f"\n  {n}" for n in removed))
             return 0
-        recipes = [*stages(), *select(found, ",".join(asked.models) or "all")]
+        recipes = [*stages(asked.tasks), *select(found, ",".join(asked.models) or "all")]
         recipes = in_containers(recipes)
         build_all(recipes, engine, asked.registry)
         if asked.push:

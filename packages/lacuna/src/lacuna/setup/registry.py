@@ -277,6 +277,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument(
         "--registry", help="where images are pulled from, e.g. registry.example.org/lacuna"
     )
+    made.add_argument("--tasks", default="all", help="whose stages are needed (default: all)")
     return made
 
 
@@ -286,7 +287,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_argument("--models", default="all", help="all, core, names, or some of these: core,svd")
     cli.add_argument("--engine", choices=["docker", "podman", "venv"], help="check what is built")
     cli.add_argument("--checkpoints", metavar="DIR", help="a folder of checkpoints, by model")
-    cli.add_argument("--tasks", default="all", help="whose stages are needed (default: all)")
     asked = cli.parse_args(argv)
     try:
         chosen = select(models(asked.models_dir), asked.models)
