@@ -21,7 +21,7 @@ test-all: lint test-semicrf ## Every model folder in Docker, and a one-node Slur
 	$(PYTHON) -m pytest -n 2 --dist loadfile --all $(ARGS)
 
 benchmark: ## The default benchmark with every model there is
-	@bin/run --models all $(ARGS)
+	@bin/run --models all --cells 1000 --genes 2000 --peaks 10000 --scenario_seeds 1,2,3 $(ARGS)
 
 lint: .venv/current ## Style of the Python code, and locks that fit what is asked for
 	.venv/bin/ruff check .

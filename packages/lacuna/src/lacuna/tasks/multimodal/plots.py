@@ -1,7 +1,11 @@
 """What the report draws of the task, from `details` (see details.py)."""
 
 from collections.abc import Mapping, Sequence
+from html import escape
+from statistics import fmean
 
+from lacuna.report.numerals import spell_score
+from lacuna.report.sections import table
 from lacuna.report.svg import Axis, Figure, Panel, Series, axis, density_levels, legend
 
 PATTERNS = {1: "RNA", 2: "ATAC", 4: "ADT", 3: "RNA+ATAC", 5: "RNA+ADT", 6: "ATAC+ADT", 7: "all"}
@@ -62,33 +66,19 @@ def _table(
 ) -> Figure | None:
     keys = [key for key in shown if any(key in own for own in scores.values())]
     names = [name for name in scores if any(key in scores[name] for key in keys)]
+    names.sort(key=lambda name: fmean(scores[name].values()), reverse=True)
     if not keys or not names:
         return None
     several = len({dataset for dataset, _ in keys}) > 1
-    columns = tuple(
-        (i + 0.5, f"{dataset} {setting}" if several else setting)
-        for i, (dataset, setting) in enumerate(keys)
-    )
-    rows = tuple((len(names) - i - 0.5, name) for i, name in enumerate(names))
-    panel = Panel(
-        Axis("", 0, len(keys), names=columns), Axis("", 0, len(names), names=rows),
-        height=60 + 26 * len(names), left=150, width=180 + 96 * len(keys),
-    )  # fmt: skip
-    for i, key in enumerate(keys):
-        for j, name in enumerate(names):
-            value = scores[name].get(key)
-            y = len(names) - j - 1
-            if value is not None:
-                level = min(max(round(8 * value), 0), 8)
-                if level:
-                    panel.area((i + 0.02, y + 0.05), (i + 0.98, y + 0.95), f"d{min(level, 4)}")
-            px, py = panel.at(i + 0.5, y + 0.5)
-            panel.text(px, py + 4, "–" if value is None else f"{value:.2f}", "axis", "middle")
+    head = ["Model", *(escape(f"{d}, {s}" if several else s) for d, s in keys)]
+    spelt = [
+        [escape(name), *(spell_score(scores[name].get(key)) for key in keys)] for name in names
+    ]
     return Figure(
         "Score by scenario",
         "Mean over the ranked metrics that are defined, each between the best floor (0) and the "
         "ceiling (1); – where a model declined or failed.",
-        [panel.render("Score of each model on each scenario")],
+        [table(head, spelt, "num sortable")],
     )
 
 
@@ -121,8 +111,9 @@ def _pictures(series: Sequence[Series]) -> Figure | None:
     kinds = [(PATTERNS[p], COLOURS[p], "o") for p in PATTERNS if p in patterns]
     return Figure(
         "Embeddings",
-        "UMAP of each joint embedding: left coloured by true cluster, right by the modalities that "
-        "a cell has. Good ones part on the left and mix on the right. The legend is of the right.",
+        "UMAP of each joint embedding, coloured by true cluster and, once more, by the modalities "
+        "that a cell has. In a good one colours part in the first and mix in the second. The "
+        "legend is of the modalities.",
         panels,
         legend(kinds),
     )

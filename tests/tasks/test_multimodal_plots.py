@@ -1,0 +1,65 @@
+"""What the report draws of the task, from what its evaluation writes."""
+
+import numpy as np
+
+from lacuna.report.svg import Series
+from lacuna.tasks.multimodal.details import summary
+from lacuna.tasks.multimodal.embedding import Known
+from lacuna.tasks.multimodal.plots import figures, overview
+
+
+def series(name="vae", control=None, history=True):
+    rng = np.random.default_rng(0)
+    has = np.repeat([[True, False, False], [False, True, False], [True, True, False]], 10, axis=0)
+    batch = np.repeat(["rna_only", "atac_only", "multiome"], 10)
+    known = Known(None, None, np.full(30, -1), "none", has, batch)
+    probability = rng.random((10, 50)) / 4
+    opened = (rng.random((10, 50)) < probability).astype(float)
+    counts = rng.poisson(1.0, (10, 8)).astype(float)
+    pairs = {"rna": (counts, counts + 0.5), "atac": (opened, probability)}
+    details = summary(rng.normal(size=(30, 2)), known, pairs, np.full(30, "train"), drawn=False)
+    picture = {"x": list(range(30)), "y": list(range(30)), "cluster": [0, 1, -1] * 10}
+    details["picture"] = picture | {"pattern": [1] * 10 + [2] * 10 + [3] * 10}
+    curves = {"history": {"loss": [3.0, 2.0, 1.5], "epoch": [1, 2, 3], "note": "none"}}
+    return Series(name, "s0", "o", control, details | (curves if history else {}))
+
+
+def test_the_details_count_what_is_there():
+    details = series().details
+    assert {row["batch"]: (row["pattern"], row["cells"]) for row in details["cohorts"]} == {
+        "rna_only": (1, 10), "atac_only": (2, 10), "multiome": (3, 10),
+    }  # fmt: skip
+    assert np.sum(details["imputed"]["rna"]["counts"]) == 80
+    table = details["imputed"]["atac"]
+    assert sum(table["n"]) == 500
+    assert np.corrcoef(table["predicted"], table["open"])[0, 1] > 0.8
+
+
+def test_figures_of_one_condition():
+    made = {figure.title: figure for figure in figures([series(), series("mean", "floor", False)])}
+    assert list(made) == [
+        "Embeddings", "Imputation against truth", "Are the probabilities of open peaks right?",
+        "Training",
+    ]  # fmt: skip
+    assert len(made["Embeddings"].panels) == 4
+    assert len(made["Training"].panels) == 1
+    assert "loss" in made["Training"].panels[0]
+    assert "epoch" not in made["Training"].panels[0].replace("Epoch", "")
+    assert "RNA+ATAC" in made["Embeddings"].legend
+
+
+def test_figures_of_all_conditions():
+    shown = {("mock", "bridge"): [series()], ("mock", "mosaic"): [series()]}
+    scores = {"low": {("mock", "bridge"): 0.25}, "vae": dict.fromkeys(shown, 0.5)}
+    masks, table = overview(shown, scores)
+    assert len(masks.panels) == 2
+    rows = table.panels[0].split("<tr>")
+    assert "vae" in rows[2]
+    assert "0.500" in rows[2]
+    assert "low" in rows[3]
+    assert "–" in rows[3], "low did nothing on mosaic"
+
+
+def test_nothing_to_draw_is_no_figure():
+    assert figures([Series("a", "s0", "o", None, {})]) == []
+    assert overview({("d", "s"): [Series("a", "s0", "o", None, {})]}, {}) == []
