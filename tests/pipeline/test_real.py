@@ -111,19 +111,22 @@ def test_a_misspelt_metric_and_a_wrong_column_are_said(tmp_path: Path) -> None:
     assert "unknown column 'pth'. Did you mean 'path'?" in said
 
 
+@pytest.mark.only_all
 def test_scenarios(tmp_path: Path) -> None:
     """Mock cells are made, hidden, integrated and scored, all models of a scenario together."""
     models = ("modality_mean", "multimodal_oracle", "ridge_pca")
     build("build-envs", "multimodal", models)
     sizes = ["--cells", "160", "--genes", "60", "--peaks", "120", "--proteins", "6"]
     done = Launch(tmp_path).run(
-        "venv", "--tasks", "multimodal", "--scenarios", "bridge,mosaic,paired", *sizes,
+        "venv", "--tasks", "multimodal", "--scenarios", "bridge,mosaic", *sizes,
         "--models", ",".join(models),
+        # Those of scIB that jax compiles longest for are left to the metrics' own tests.
+        "--metrics", "atac_auroc_peak,atac_brier,adt_rmse_log,ari,foscttm,z_distance",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     results = tmp_path / "results"
     runs = {run["id"]: run for run in read_json(results / "results.json", "results")["runs"]}
-    assert len(runs) == 9
+    assert len(runs) == 6
     for key, run in runs.items():
         assert run["status"] == "ok", run
         assert (results / key / "prediction.h5ad").is_file()
@@ -136,11 +139,10 @@ def test_scenarios(tmp_path: Path) -> None:
         assert best["atac_auroc_peak"] > floor["atac_auroc_peak"] + 0.1
         assert best["ari"] > floor["ari"] + 0.3
         assert best["foscttm"] == 0
-    nothing = runs["ridge_pca/mock/paired_seed_42"]
-    assert "nothing of this modality" in nothing["undefined"]["atac_brier"]
+    assert "(adt) is hidden" in runs["ridge_pca/mock/bridge_seed_42"]["undefined"]["adt_rmse_log"]
     assert "Score by scenario" in (results / "report.html").read_text()
     judged = (results / "pipeline_info" / "trace.txt").read_text().count("EVALUATE")
-    assert judged == 3
+    assert judged == 2
 
 
 def test_in_docker(docker: str, tmp_path: Path) -> None:
