@@ -1,5 +1,6 @@
 """As a part of a program: determinism, graphs, threads, processes, torch.compile, memory."""
 
+import functools
 import math
 import subprocess
 import sys
@@ -31,7 +32,11 @@ def test_the_same_bits_for_any_number_of_threads(batch, threads):
         m = semicrf.marginals(**problem)
         best = semicrf.viterbi(**problem)
         draws = semicrf.sample(**problem, count=3, generator=torch.Generator().manual_seed(0))
+        entropy, of_entropy = with_gradients(semicrf.entropy, problem)
+        log_prob = functools.partial(semicrf.log_prob, best.segments)
+        of_score = with_gradients(log_prob, problem)[1]
         tensors = [value, *gradients.values(), m.positions, m.durations, m.before, best.score]
+        tensors += [entropy, *of_entropy.values(), *of_score.values()]
         results.append((tensors, best.segments, draws))
     for tensors, segments, draws in results[1:]:
         assert all(map(torch.equal, tensors, results[0][0]))
@@ -49,8 +54,8 @@ def test_a_graph_can_be_used_twice():
 
 
 def test_second_derivatives():
-    """The kernels' gradient is differentiable too, by way of the reference."""
-    problem = make(2, batch=2, length=8, longest=3)
+    """The kernels' gradient is differentiable too."""
+    problem = make(2, batch=2, length=100, longest=80)
     seconds = []
     for backend in ("cpu", "reference"):
         scores = {k: x.clone().requires_grad_() for k, x in problem.items() if k != "lengths"}
@@ -62,11 +67,57 @@ def test_second_derivatives():
         torch.testing.assert_close(a, b)
 
 
-def test_gradients_of_entropy_match_the_reference():
-    problem = make(3, batch=2, length=12, longest=5)
-    _, actual = with_gradients(semicrf.entropy, problem)
-    _, expected = with_gradients(lambda **p: semicrf.entropy(**p, backend="reference"), problem)
-    assert all(torch.equal(actual[name], expected[name]) for name in expected)
+def square_sums(backend):
+    """A loss on posteriors."""
+
+    def function(**problem):
+        m = semicrf.marginals(**problem, backend=backend)
+        parts = (m.positions, m.begins, m.ends, m.transitions, m.durations)
+        return m.log_partition + sum((x + 0.1).square().flatten(1).sum(1) for x in parts)
+
+    return function
+
+
+def test_marginals_are_differentiable():
+    problem = make(3, batch=2, length=90, longest=70)
+    value, gradients = with_gradients(square_sums("cpu"), problem)
+    expected, expected_gradients = with_gradients(square_sums("reference"), problem)
+    torch.testing.assert_close(value, expected)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient)
+    assert not semicrf.marginals(**problem).before.requires_grad
+
+
+@pytest.mark.parametrize("names", [None, ["transitions"], ["durations"], ["begin", "finish"]])
+def test_second_derivatives_along_a_direction(names):
+    """The kernel's against a loop over positions in torch, which itself has no autograd in it."""
+    from semicrf import cpu, tangents
+    from semicrf._inputs import check
+
+    for options in ({"longest": 300}, {"forbid": 0.3, "scale": 10.0}, {"scale": 1e3}):
+        p = check(**make(5, batch=2, classes=3, **{"length": 330, "longest": 60, **options}))
+        batch, length, classes, longest = p.sizes
+        area = (batch, length, classes)
+        shapes = {"emissions": area, "begin": area, "finish": area}
+        shapes |= {"transitions": (batch, classes, classes), "durations": (batch, longest, classes)}
+        g = torch.Generator().manual_seed(1)
+        direction = {
+            name: torch.randn(shape, generator=g, dtype=torch.float64)
+            for name, shape in shapes.items()
+            if names is None or name in names
+        }
+        actual, expected = cpu.curvature(p, direction), tangents.curvature(p, direction)
+        for name, x in expected.items():
+            scale = max(1.0, options.get("scale", 1.0))
+            torch.testing.assert_close(actual[name], x, rtol=1e-7, atol=1e-9 * scale)
+
+
+def test_third_derivatives_are_refused():
+    emissions = torch.zeros(1, 4, 2, requires_grad=True)
+    value = semicrf.entropy(emissions, torch.zeros(2, 2), torch.zeros(2, 2))
+    (gradient,) = torch.autograd.grad(value, emissions, create_graph=True)
+    with pytest.raises(RuntimeError, match='third ones use backend="reference"'):
+        gradient.sum().backward()
 
 
 def test_no_grad_and_partly_differentiable_scores():
@@ -132,28 +183,84 @@ def test_forked_workers():
     assert done.stdout == "same\n", done.stderr
 
 
-def test_torch_compile():
-    """A compiled model around the loss: a graph break at the call, the same value and gradient."""
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.nn.Linear(4, 3)
+        self.crf = semicrf.SemiCRF(3, 5)
 
-    class Model(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.encoder = torch.nn.Linear(4, 3)
-            self.crf = semicrf.SemiCRF(3, 5)
+    def forward(self, x, segments):
+        return self.crf(self.encoder(x).tanh(), segments)
 
-        def forward(self, x, segments):
-            return self.crf(self.encoder(x).tanh(), segments)
 
+@pytest.mark.parametrize(
+    ("packed", "breaks"), [(True, False), (False, True)], ids=["tensor", "lists"]
+)
+def test_torch_compile_of_a_model(packed, breaks):
+    """One graph where segments are a tensor; lists of them are read outside it."""
     torch.manual_seed(0)
     model, x = Model(), torch.randn(1, 6, 4)
     segments = [[(0, 4, 1), (4, 6, 0)]]
+    segments = semicrf.pack_segments(segments) if packed else segments
     model(x, segments).backward()
     eager = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
-    compiled = torch.compile(model, backend="aot_eager")
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=not breaks)
     compiled(x, segments).backward()
     for a, b in zip(eager, [p.grad for p in model.parameters()], strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [semicrf.partition, semicrf.entropy, semicrf.expected_durations, square_sums("cpu")],
+    ids=["partition", "entropy", "expected_durations", "marginals"],
+)
+def test_torch_compile_of_a_function(function):
+    problem = make(3, batch=2, length=20, longest=7, dtype=torch.float32)
+    compiled = torch.compile(function, backend="aot_eager", fullgraph=True)
+    value, gradients = with_gradients(function, problem)
+    other, others = with_gradients(compiled, problem)
+    torch.testing.assert_close(value, other)
+    for name in gradients:
+        torch.testing.assert_close(gradients[name], others[name])
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(**problem), function(**problem))
+
+
+def test_torch_compile_still_sees_bad_values():
+    compiled = torch.compile(semicrf.partition, backend="aot_eager", fullgraph=True)
+    problem = make(3, length=6)
+    compiled(**problem)
+    problem["emissions"][0, 0, 0] = math.nan
+    with pytest.raises(ValueError, match=r"emissions .* NaN"):
+        compiled(**problem)
+
+
+def test_torch_compile_around_the_rest():
+    """Decoding makes lists and the reference loops over positions: they run as they are."""
+    problem = make(3, length=6)
+
+    def both(**p):
+        return semicrf.viterbi(**p).score + semicrf.partition(**p, backend="reference")
+
+    compiled = torch.compile(both, backend="aot_eager")
+    torch.testing.assert_close(compiled(**problem), both(**problem))
+
+
+def test_operators_are_what_torch_expects():
+    """torch's own checks of schema, autograd registration and shapes without values."""
+    from semicrf import _ops
+    from semicrf._inputs import check_form
+
+    scores = list(check_form(**make(3, batch=2, length=5)))
+    scores = [x.requires_grad_() if x is not None and x.is_floating_point() else x for x in scores]
+    torch.library.opcheck(_ops.posteriors, (*scores, False, "cpu"))
+    torch.library.opcheck(_ops.posteriors, (*scores[:3], None, *[None] * 4, True, "cpu"))
+    plain = [x if x is None else x.detach() for x in scores]
+    torch.library.opcheck(_ops.log_partition, (*plain, "cpu"))
+    area = torch.randn(2, 5, 2, dtype=torch.float64)
+    torch.library.opcheck(_ops.curvature, (*plain, area, None, area, None, None, "cpu"))
 
 
 @pytest.mark.skipif(

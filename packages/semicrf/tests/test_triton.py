@@ -1,6 +1,10 @@
 """The Triton kernels against the reference: on a GPU where there is one, else interpreted."""
 
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,6 +60,31 @@ def test_samples_and_segments_are_those_of_the_reference():
         draws = semicrf.sample(**problem, count=2, generator=generator, backend=backend)
         results.append((draws, semicrf.viterbi(**problem, backend=backend).segments))
     assert results[0] == results[1]
+
+
+def test_they_compile_for_gpus():
+    """To PTX and machine code, without a GPU; nothing is summed by atomics, which have no order."""
+    program = Path(__file__).with_name("compile_for_gpus.py")
+    environment = {k: x for k, x in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    cases = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(cases) == 6
+    for case in cases:
+        assert case["target"], case
+        assert case["atomics"] == 0, case
+        assert case["shared"] <= 48 * 1024, case  # what every GPU has without asking
+
+
+def test_lengths_of_any_stride():
+    problem = make(3, batch=2, length=9, ragged=False)
+    both_halves = torch.tensor([4, 0, 7, 0])
+    problem["lengths"] = both_halves[::2]
+    strided = semicrf.partition(**problem, backend="triton")
+    problem["lengths"] = torch.tensor([4, 7])
+    assert torch.equal(strided, semicrf.partition(**problem, backend="triton"))
 
 
 def test_it_says_why_it_cannot_run(monkeypatch):

@@ -1,6 +1,6 @@
 """Exact semi-Markov conditional random fields for long sequences and long segments."""
 
-from ._segments import Segmentation, merge_segments, split_segments
+from ._segments import Segmentation, merge_segments, pack_segments, split_segments
 from .durations import Durations
 from .functional import (
     entropy,
@@ -29,6 +29,7 @@ __all__ = [
     "log_prob",
     "marginals",
     "merge_segments",
+    "pack_segments",
     "partition",
     "sample",
     "score",

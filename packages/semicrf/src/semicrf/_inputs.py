@@ -40,7 +40,15 @@ class Potentials:
         return replace(self, **{name: function(x) for name, x in self.scores().items()})
 
 
-def check(
+Scores = tuple[Tensor | None, ...]  # the fields of Potentials, lengths None for T
+
+
+def check(*arguments: Tensor | None, **named: Tensor | None) -> Potentials:
+    """Potentials from a caller's arguments, or ValueError / TypeError that names the culprit."""
+    return check_values(*check_form(*arguments, **named))
+
+
+def check_form(
     emissions: Tensor,
     transitions: Tensor,
     durations: Tensor,
@@ -49,8 +57,8 @@ def check(
     end: Tensor | None = None,
     begin: Tensor | None = None,
     finish: Tensor | None = None,
-) -> Potentials:
-    """Potentials from a caller's arguments, or ValueError / TypeError that names the culprit."""
+) -> Scores:
+    """A caller's arguments, checked as far as that needs no values: torch.compile can trace it."""
     given = {
         "emissions": emissions,
         "transitions": transitions,
@@ -72,10 +80,23 @@ def check(
             raise TypeError(f"{name} is {x.dtype} but emissions are {emissions.dtype}")
         if x.device != emissions.device:
             raise ValueError(f"{name} is on {x.device} but emissions are on {emissions.device}")
-    for name, x in given.items():
-        _check_values(name, x.detach())
+    lengths = _check_lengths_form(lengths, emissions)
+    return emissions, transitions, durations, lengths, start, end, begin, finish
+
+
+def check_values(
+    emissions: Tensor,
+    transitions: Tensor,
+    durations: Tensor,
+    lengths: Tensor | None,
+    *rest: Tensor | None,
+) -> Potentials:
+    """Potentials from what `check_form` gave: nothing NaN or +inf, lengths within 1..T."""
     lengths = _check_lengths(lengths, emissions)
-    return Potentials(emissions, transitions, durations, lengths, start, end, begin, finish)
+    p = Potentials(emissions, transitions, durations, lengths, *rest)
+    for name, x in p.scores().items():
+        _check_values(name, x.detach())
+    return p
 
 
 def _check_shapes(given: dict[str, Tensor]) -> None:
@@ -126,16 +147,22 @@ def _first(x: Tensor) -> tuple[int, ...]:
     return tuple(torch.isnan(x).nonzero()[0].tolist())
 
 
-def _check_lengths(lengths: Tensor | None, emissions: Tensor) -> Tensor:
-    batch, longest, _ = emissions.shape
+def _check_lengths_form(lengths: Tensor | None, emissions: Tensor) -> Tensor | None:
     if lengths is None:
-        return torch.full((batch,), longest, dtype=torch.int64, device=emissions.device)
+        return None
+    batch = emissions.shape[0]
     lengths = torch.as_tensor(lengths, device=emissions.device)
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise TypeError(f"lengths are {lengths.dtype}; they must be integers")
     if tuple(lengths.shape) != (batch,):
         raise ValueError(f"lengths have shape {tuple(lengths.shape)} but must be (B,) = ({batch},)")
-    lengths = lengths.to(torch.int64)
+    return lengths.to(torch.int64).contiguous()
+
+
+def _check_lengths(lengths: Tensor | None, emissions: Tensor) -> Tensor:
+    batch, longest, _ = emissions.shape
+    if lengths is None:
+        return torch.full((batch,), longest, dtype=torch.int64, device=emissions.device)
     if lengths.min() < 1 or lengths.max() > longest:
         raise ValueError(f"lengths must lie in 1..T = 1..{longest}, got {lengths.tolist()}")
     return lengths

@@ -1,29 +1,16 @@
-"""Segmentations: lists of (start, end, label), end exclusive, checked and turned into indices."""
+"""Segmentations: lists of (start, end, label), end exclusive, checked and turned into tensors."""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, fields
 
+import numpy
 import torch
 from torch import Tensor
 
-from ._inputs import Potentials
+from ._inputs import Scores
 
 Segmentation = list[tuple[int, int, int]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """All segments of a batch one after another; every attribute is int64 of one length."""
-
-    batch: Tensor
-    start: Tensor
-    end: Tensor
-    label: Tensor
-
-    def to(self, device: torch.device) -> Table:
-        return Table(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 def split_segments(segmentation: Segmentation, longest: int) -> Segmentation:
@@ -53,88 +40,188 @@ def merge_segments(segmentation: Segmentation) -> Segmentation:
     return merged
 
 
-def table(
-    segments: list[Segmentation],
-    lengths: Tensor,
+def pack_segments(segments: list[Segmentation]) -> Tensor:
+    """Segmentations as one (N, 4) int64 tensor of rows (sequence, start, end, label).
+
+    Every function that takes segmentations takes this form as well: it is quicker where the same
+    ones are used again and again, and torch.compile does not look at each of its numbers.
+
+    >>> pack_segments([[(0, 3, 1)], [(0, 1, 0), (1, 3, 1)]]).tolist()
+    [[0, 0, 3, 1], [1, 0, 1, 0], [1, 1, 3, 1]]
+    """
+    rows = [(b, *segment) for b, segmentation in enumerate(segments) for segment in segmentation]
+    for row in rows:
+        if len(row) != 4:
+            raise ValueError(
+                f"a segment of sequence {row[0]} is {row[1:]}; it must be (start, end, label)"
+            )
+    if not rows:
+        return torch.zeros(0, 4, dtype=torch.int64)
+    packed = torch.as_tensor(numpy.array(rows))
+    if packed.is_floating_point() or packed.dtype == torch.bool:
+        raise TypeError(f"segments hold {packed.dtype}; start, end and label must be integers")
+    return packed.to(torch.int64)
+
+
+def rows_of(segments: list[Segmentation] | Tensor, batch: int, device: torch.device) -> Tensor:
+    """The packed form of either form, (N, 4) int64."""
+    if not isinstance(segments, Tensor):
+        if len(segments) != batch:
+            raise ValueError(f"{len(segments)} segmentations for a batch of {batch} sequences")
+        segments = pack_segments(segments)
+    if segments.dim() != 2 or segments.shape[1] != 4:
+        raise ValueError(
+            f"segments have shape {tuple(segments.shape)} but must be (N, 4), rows of "
+            "(sequence, start, end, label) as pack_segments makes them"
+        )
+    if segments.is_floating_point() or segments.dtype == torch.bool:
+        raise TypeError(f"segments are {segments.dtype}; they must be integers")
+    return segments.to(device=device, dtype=torch.int64)
+
+
+def check_rows(
+    rows: Tensor, lengths: Tensor, sizes: tuple[int, int, int, int], *, tile: bool
+) -> None:
+    """ValueError that names the first segment that does not fit.
+
+    Args:
+        rows: (N, 4) as `pack_segments` makes them.
+        sizes: (B, T, C, K).
+        tile: whether the segments must cover 0..length-1 without gap or overlap, in order.
+    """
+    batch, _, classes, longest = sizes
+    owner, start, end, label = rows.unbind(1)
+    foreign = (owner < 0) | (owner >= batch)
+    length = lengths[owner.clamp(0, batch - 1)]
+    same = owner[1:] == owner[:-1]
+    at = torch.cat([end.new_zeros(1), torch.where(same, end[:-1], 0)])[: len(rows)]
+    before = torch.cat([owner.new_zeros(1), owner[:-1]])[: len(rows)]
+    problems = {
+        "belongs to no sequence: there are {batch}": foreign,
+        "comes after those of a later sequence": owner < before,
+        "is not inside 0..{length} or is empty": (start < 0) | (start >= end) | (end > length),
+        "has a label outside 0..{last_label}": (label < 0) | (label >= classes),
+        "lasts {duration} positions but durations end at K = {longest}; "
+        "raise K, or cut it with too_long='split'": end - start > longest,
+    }
+    if tile:
+        problems["begins at {start} where {at} is expected: not a tiling"] = start != at
+    wrong = torch.stack(list(problems.values()))
+    if wrong.any():
+        row = int(wrong.any(0).nonzero()[0])
+        what = list(problems)[int(wrong[:, row].nonzero()[0])]
+        b, s, e, c = rows[row].tolist()
+        text = what.format(
+            batch=batch, length=int(length[row]), last_label=classes - 1, duration=e - s,
+            longest=longest, start=s, at=int(at[row]),
+        )  # fmt: skip
+        raise ValueError(f"segment ({s}, {e}, {c}) of sequence {b} {text}")
+    if tile:
+        reached = torch.zeros_like(lengths)
+        reached = reached.scatter_reduce(0, owner, end, "amax")
+        short = (reached != lengths).nonzero().flatten().tolist()
+        if short:
+            b = short[0]
+            at, length = int(reached[b]), int(lengths[b])
+            raise ValueError(f"segments of sequence {b} end at {at}, its length is {length}")
+
+
+def tiling(
+    rows: Tensor,
+    lengths: Tensor | None,
     sizes: tuple[int, int, int, int],
     *,
     too_long: str = "error",
-    tile: bool = True,
-) -> Table:
-    """Indices of all segments of a batch, or ValueError that names the sequence and the segment.
+) -> tuple[Tensor, Tensor]:
+    """A batch's segmentations position by position.
 
     Args:
-        segments: a segmentation per sequence.
-        sizes: (B, T, C, K).
+        rows, sizes: as in `check_rows`.
         too_long: what to do with a segment longer than K: "error" or "split".
-        tile: whether the segments must cover 0..length-1 without gap or overlap.
+
+    Returns:
+        The label of each position, (B, T) int64, -1 past a length, and the duration of the segment
+        that begins at each position, (B, T) int64, 0 where none does.
     """
-    batch, _, classes, longest = sizes
-    if too_long not in ("error", "split"):
-        raise ValueError(f"too_long={too_long!r}; there are: 'error', 'split'")
-    if len(segments) != batch:
-        raise ValueError(f"{len(segments)} segmentations for a batch of {batch} sequences")
-    rows: list[tuple[int, int, int, int]] = []
-    for b, (segmentation, length) in enumerate(zip(segments, lengths.tolist(), strict=True)):
-        if too_long == "split":
-            segmentation = split_segments(segmentation, longest)
-        at = 0
-        for segment in segmentation:
-            start, end, label = (int(x) for x in segment)
-            where = f"segment ({start}, {end}, {label}) of sequence {b}"
-            if not 0 <= start < end <= length:
-                raise ValueError(f"{where} is not inside 0..{length} or is empty")
-            if not 0 <= label < classes:
-                raise ValueError(f"{where} has a label outside 0..{classes - 1}")
-            if end - start > longest:
-                raise ValueError(
-                    f"{where} lasts {end - start} positions but durations end at K = {longest}; "
-                    "raise K, or cut it with too_long='split'"
-                )
-            if tile and start != at:
-                raise ValueError(f"{where} begins at {start} where {at} is expected: not a tiling")
-            at = end
-            rows.append((b, start, end, label))
-        if tile and at != length:
-            raise ValueError(f"segments of sequence {b} end at {at}, its length is {length}")
-    columns = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4).unbind(1)
-    return Table(*columns)
+    batch, longest, _, most = sizes
+    device = rows.device
+    if lengths is None:
+        lengths = torch.full((batch,), longest, device=device)
+    if too_long == "split":
+        owner, start, end, label = rows.unbind(1)
+        pieces = ((end - start + most - 1) // most).clamp(min=1)
+        index = torch.arange(int(pieces.sum()), device=device)
+        index = index - torch.repeat_interleave(pieces.cumsum(0) - pieces, pieces)
+        rows = torch.repeat_interleave(rows, pieces, 0)
+        start = rows[:, 1] + index * most
+        end = torch.minimum(start + most, rows[:, 2])
+        rows = torch.stack([rows[:, 0], start, end, rows[:, 3]], 1)
+    check_rows(rows, lengths, sizes, tile=True)
+    owner, start, end, label = rows.unbind(1)
+    durations = torch.zeros(batch, longest, dtype=torch.int64, device=device)
+    durations[owner, start] = end - start
+    # Segments tile: positions of a sequence come one after another.
+    labels = torch.full((batch, longest), -1, dtype=torch.int64, device=device)
+    inside = torch.arange(longest, device=device) < lengths[:, None]
+    labels[inside] = torch.repeat_interleave(label, end - start)
+    return labels, durations
 
 
-def score(p: Potentials, t: Table) -> Tensor:
+def tiling_of_labels(labels: Tensor, lengths: Tensor | None, classes: int) -> tuple[Tensor, Tensor]:
+    """`tiling` of segments of one position each, from labels (B, T) that count within lengths."""
+    labels = labels.to(torch.int64)
+    inside = torch.ones_like(labels, dtype=torch.bool)
+    if lengths is not None:
+        inside = torch.arange(labels.shape[1], device=labels.device) < lengths[:, None]
+    wrong = inside & ((labels < 0) | (labels >= classes))
+    if wrong.any():
+        b, t = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"label {int(labels[b, t])} at position {t} of sequence {b} is outside 0..{classes - 1}"
+        )
+    return torch.where(inside, labels, -1), inside.to(torch.int64)
+
+
+def score(scores: Scores, labels: Tensor, spans: Tensor) -> Tensor:
     """Score of one segmentation per sequence, (B,), in float64; differentiable.
 
-    Gathers by index only: the backward pass of indexing sums duplicates in a fixed order, so
-    gradients are deterministic on a GPU as well.
+    Args:
+        scores: emissions, transitions, durations, lengths, start, end, begin, finish.
+        labels, spans: of `tiling`.
     """
-    batch, longest, _, _ = p.sizes
-    device = p.emissions.device
-    first = t.start == 0
-    inner = (~first).nonzero().flatten()  # segments with a left neighbour, which is the row above
-    last = torch.cat([first[1:], torch.ones_like(first[:1])])
+    emissions, transitions, durations, _, start, end, begin, finish = scores
+    inside, opens = labels >= 0, spans > 0
+    label = labels.clamp(min=0)
+    goes_on = torch.nn.functional.pad(inside[:, 1:] & ~opens[:, 1:], (0, 1))
 
-    label_at = torch.repeat_interleave(t.label, t.end - t.start)
-    batch_at = torch.repeat_interleave(t.batch, t.end - t.start)
-    position = torch.arange(longest, device=device).expand(batch, longest)
-    position = position[position < p.lengths[:, None]]
+    def at(x: Tensor) -> Tensor:
+        return x.gather(2, label[:, :, None])[:, :, 0].double()
 
+    # What is indexed more than once is so in float64, where torch sums gradients in one order.
     parts = [
-        (batch_at, p.emissions[batch_at, position, label_at]),
-        (t.batch, p.durations[t.end - t.start - 1, t.label]),
-        (t.batch[inner], p.transitions[t.label[inner - 1], t.label[inner]]),
+        torch.where(inside, at(emissions), 0.0),
+        torch.where(opens, durations.double()[(spans - 1).clamp(min=0), label], 0.0),
     ]
-    if p.begin is not None:
-        parts.append((t.batch, p.begin[t.batch, t.start, t.label]))
-    if p.finish is not None:
-        parts.append((t.batch, p.finish[t.batch, t.end - 1, t.label]))
-    if p.start is not None:
-        parts.append((t.batch[first], p.start[t.label[first]]))
-    if p.end is not None:
-        parts.append((t.batch[last], p.end[t.label[last]]))
-
-    total = torch.zeros(batch, dtype=torch.float64, device=device)
-    for owner, values in parts:
-        sizes = torch.bincount(owner, minlength=batch).tolist()
-        sums = [x.sum() for x in values.double().split(sizes)]
-        total = total + torch.stack(sums)
+    if emissions.shape[1] > 1:
+        inner = transitions.double()[label[:, :-1], label[:, 1:]]
+        parts.append(torch.nn.functional.pad(torch.where(opens[:, 1:], inner, 0.0), (1, 0)))
+    if begin is not None:
+        parts.append(torch.where(opens, at(begin), 0.0))
+    if finish is not None:
+        parts.append(torch.where(inside & ~goes_on, at(finish), 0.0))
+    total = ordered_sum(sum(parts))
+    if start is not None:
+        total = total + start.double()[label[:, 0]]
+    if end is not None:
+        last = inside.sum(1) - 1
+        total = total + end.double()[label.gather(1, last[:, None])[:, 0]]
     return total
+
+
+def ordered_sum(x: Tensor) -> Tensor:
+    """(B,) sums of (B, T), in one order whatever the number of threads.
+
+    torch shares a sum among its threads where it has one result and many terms.
+    """
+    x = torch.nn.functional.pad(x, (0, -x.shape[1] % 4096))
+    return x.reshape(x.shape[0], -1, 4096).sum(2).sum(1)

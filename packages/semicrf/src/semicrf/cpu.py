@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from . import _kernels
 from ._inputs import Potentials, check_possible
 from ._segments import Segmentation
-from .results import Marginals
 
-_this = sys.modules[__name__]
 SAMPLE_BUFFER = 2**26  # bytes of segments drawn in one call
 
 
@@ -29,6 +25,15 @@ class _Problem(ctypes.Structure):
         *((name, ctypes.c_int64) for name in "BTCK"),
         ("is_double", ctypes.c_int32),
         ("threads", ctypes.c_int32),
+    )
+
+
+class _Direction(ctypes.Structure):
+    """struct Direction of csrc/problem.h, field by field."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p)
+        for name in ("emissions", "begin", "finish", "transitions", "durations")
     )
 
 
@@ -114,19 +119,28 @@ def posteriors(p: Potentials, *, logs: bool = False, isa: int | None = None) -> 
     return out
 
 
-def partition(p: Potentials) -> Tensor:
-    """log Z of each sequence, (B,) float64."""
-    return _kernels.partition(_this, p)
+def curvature(p: Potentials, direction: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Derivatives of what `posteriors` gives along a direction of the scores, float64, by name.
 
-
-def marginals(p: Potentials) -> Marginals:
-    """Posteriors of the batch."""
-    return _kernels.marginals(_this, p)
-
-
-def entropy(p: Potentials) -> Tensor:
-    """log Z - E[score], (B,)."""
-    return _kernels.entropy(_this, p)
+    Args:
+        direction: finite float64 tensors by the name of a score: emissions, begin, finish
+            (B, T, C), transitions (B, C, C), durations (B, K, C). What is missing stays.
+    """
+    batch, longest, classes, durations = p.sizes
+    area = (batch, longest, classes)
+    direction = {name: x.contiguous() for name, x in direction.items()}
+    v = _Direction(**{name: x.data_ptr() for name, x in direction.items()})
+    out = {
+        "total": torch.empty(batch, dtype=torch.float64),
+        "positions": torch.zeros(area, dtype=torch.float64),
+        "begins": torch.zeros(area, dtype=torch.float64),
+        "ends": torch.zeros(area, dtype=torch.float64),
+        "transitions": torch.zeros(batch, classes, classes, dtype=torch.float64),
+        "durations": torch.zeros(batch, durations, classes, dtype=torch.float64),
+    }
+    _call("curvature", p.map(Tensor.double), ctypes.byref(v), *out.values())
+    check_possible(out["total"])
+    return out
 
 
 def viterbi(p: Potentials) -> tuple[list[Segmentation], Tensor]:

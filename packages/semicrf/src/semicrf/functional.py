@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
 
-from . import _segments, backends
-from ._inputs import check
+from . import _ops, _segments, backends, reference
+from ._inputs import Scores, check, check_form, check_values
 from ._segments import Segmentation
 from .results import Decoded, Marginals
 
+# torch.compile leaves these to Python: they loop over positions, or make lists of segments.
+_eager = torch.compiler.disable
+_rows_of_lists = _eager(_segments.rows_of)
+_reference_partition = _eager(lambda scores: reference.partition(check_values(*scores)))
+_reference_marginals = _eager(lambda scores: reference.marginals(check_values(*scores)))
+_reference_entropy = _eager(lambda scores: reference.entropy(check_values(*scores)))
 
-def _eager(function):
-    """Keep torch.compile out: arguments are checked by value, kernels run outside the graph.
 
-    A compiled model calls the function as it is, with a graph break before and after.
-    """
-    return functools.wraps(function)(torch.compiler.disable(function))
-
-
-@_eager
 def partition(
     emissions: Tensor,
     transitions: Tensor,
@@ -53,7 +49,7 @@ def partition(
         backend: "auto", or "reference" (plain torch), "cpu" (compiled kernel), "triton" (GPU).
 
     Returns:
-        (B,) of the scores' dtype, differentiable in all scores, once on "cpu" and "triton", any
+        (B,) of the scores' dtype, differentiable in all scores, twice on "cpu" and "triton", any
         number of times on "reference".
 
     Raises:
@@ -62,13 +58,26 @@ def partition(
         TypeError: a dtype does not fit.
         RuntimeError: the backend asked for cannot run; the message says why.
     """
-    p = check(emissions, transitions, durations, lengths, start, end, begin, finish)
-    return backends.choose(backend, p).partition(p).to(emissions.dtype)
+    scores = check_form(emissions, transitions, durations, lengths, start, end, begin, finish)
+    return _partition(scores, backend).to(emissions.dtype)
 
 
-@_eager
+def _differentiable(scores: Scores) -> bool:
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in scores)
+
+
+def _partition(scores: Scores, backend: str) -> Tensor:
+    """log Z, (B,) float64."""
+    backend = backends.resolve(backend, scores[0].device.type)
+    if backend == "reference":
+        return _reference_partition(scores)
+    if _differentiable(scores):
+        return _ops.posteriors(*scores, False, backend)[0]
+    return _ops.log_partition(*scores, backend)
+
+
 def score(
-    segments: list[Segmentation],
+    segments: list[Segmentation] | Tensor,
     emissions: Tensor,
     transitions: Tensor,
     durations: Tensor,
@@ -84,7 +93,8 @@ def score(
     """Score of one segmentation per sequence.
 
     Args:
-        segments: for each sequence a list of (start, end, label), end exclusive, that tiles it.
+        segments: for each sequence a list of (start, end, label), end exclusive, that tiles it;
+            or all of them as one tensor, as `pack_segments` gives it.
         too_long: what to do with a segment longer than K, which the model gives probability 0:
             "error", or "split" it from its left into pieces of K and a rest (its pieces then score
             as self-transitions).
@@ -96,14 +106,14 @@ def score(
     Raises:
         ValueError: a segmentation does not tile its sequence, or a segment is longer than K.
     """
-    p = check(emissions, transitions, durations, lengths, start, end, begin, finish)
-    backends.choose(backend, p)
-    return _score(segments, p, too_long).to(emissions.dtype)
+    scores = check_form(emissions, transitions, durations, lengths, start, end, begin, finish)
+    backends.resolve(backend, emissions.device.type)
+    tiling = _tiling(segments, scores, too_long)
+    return _segments.score(scores, *tiling).to(emissions.dtype)
 
 
-@_eager
 def log_prob(
-    segments: list[Segmentation],
+    segments: list[Segmentation] | Tensor,
     emissions: Tensor,
     transitions: Tensor,
     durations: Tensor,
@@ -121,17 +131,27 @@ def log_prob(
     exp(log_prob) sums to 1 over all segmentations. With too_long="split" it is the probability of
     the split segmentation. Arguments and errors as in `score`.
     """
-    p = check(emissions, transitions, durations, lengths, start, end, begin, finish)
-    log_partition = backends.choose(backend, p).partition(p)
-    return (_score(segments, p, too_long) - log_partition).to(emissions.dtype)
+    scores = check_form(emissions, transitions, durations, lengths, start, end, begin, finish)
+    return log_prob_of_tiling(_tiling(segments, scores, too_long), scores, backend)
 
 
-def _score(segments: list[Segmentation], p, too_long: str) -> Tensor:
-    t = _segments.table(segments, p.lengths, p.sizes, too_long=too_long)
-    return _segments.score(p, t.to(p.emissions.device))
+def log_prob_of_tiling(tiling: tuple[Tensor, Tensor], scores: Scores, backend: str) -> Tensor:
+    """`log_prob` of what `_ops.tiling` gives, from checked scores."""
+    difference = _segments.score(scores, *tiling) - _partition(scores, backend)
+    return difference.to(scores[0].dtype)
 
 
-@_eager
+def _tiling(
+    segments: list[Segmentation] | Tensor, scores: Scores, too_long: str
+) -> tuple[Tensor, Tensor]:
+    if too_long not in ("error", "split"):
+        raise ValueError(f"too_long={too_long!r}; there are: 'error', 'split'")
+    emissions, _, durations, lengths, *_ = scores
+    rows_of = _segments.rows_of if isinstance(segments, Tensor) else _rows_of_lists
+    rows = rows_of(segments, emissions.shape[0], emissions.device)
+    return _ops.tiling(rows, lengths, *emissions.shape, durations.shape[0], too_long)
+
+
 def marginals(
     emissions: Tensor,
     transitions: Tensor,
@@ -147,13 +167,34 @@ def marginals(
     """Posteriors of positions, boundaries, segments, transitions and durations.
 
     Exact, by forward and backward recurrences, never a softmax of a gradient. Arguments and errors
-    as in `partition`. The result is differentiable on backend="reference" and detached elsewhere.
+    as in `partition`. Differentiable in all scores but for `before`, `after` and what comes from
+    them, `segments()`, which are so on backend="reference" only.
     """
-    p = check(emissions, transitions, durations, lengths, start, end, begin, finish)
-    return backends.choose(backend, p).marginals(p)
+    scores = check_form(emissions, transitions, durations, lengths, start, end, begin, finish)
+    backend = backends.resolve(backend, emissions.device.type)
+    if backend == "reference":
+        return _reference_marginals(scores)
+    total, positions, begins, ends, transitions, counts, before, after = _ops.posteriors(
+        *scores, True, backend
+    )
+    if scores[3] is None:
+        lengths = torch.full_like(total, emissions.shape[1], dtype=torch.int64)
+    else:
+        lengths = scores[3]
+    return Marginals(
+        log_partition=total.to(emissions.dtype),
+        positions=positions,
+        begins=begins,
+        ends=ends,
+        transitions=transitions.to(emissions.dtype),
+        durations=counts,
+        lengths=lengths,
+        before=before.detach(),
+        after=(after - total[:, None, None]).detach(),
+        duration_scores=durations.detach().double(),
+    )
 
 
-@_eager
 def expected_durations(
     emissions: Tensor,
     transitions: Tensor,
@@ -170,8 +211,17 @@ def expected_durations(
 
     Arguments and errors as in `partition`.
     """
-    p = check(emissions, transitions, durations, lengths, start, end, begin, finish)
-    return backends.choose(backend, p).marginals(p).expected_durations
+    return marginals(
+        emissions,
+        transitions,
+        durations,
+        lengths,
+        start=start,
+        end=end,
+        begin=begin,
+        finish=finish,
+        backend=backend,
+    ).expected_durations
 
 
 @_eager
@@ -228,7 +278,6 @@ def sample(
     return backends.choose(backend, p).sample(p, seeds)
 
 
-@_eager
 def entropy(
     emissions: Tensor,
     transitions: Tensor,
@@ -243,9 +292,38 @@ def entropy(
 ) -> Tensor:
     """(B,) Shannon entropy in nats of the distribution over segmentations: log Z - E[score].
 
-    The value costs a forward and a backward recurrence in float64 on "cpu". Its gradient is a
-    second derivative of log Z and is always computed by the reference: exact, but at O(T K C) time
-    and memory in torch. Arguments and errors as in `partition`.
+    In float64 throughout. Differentiable in all scores, at a few times the cost of the value.
+    Arguments and errors as in `partition`.
     """
-    p = check(emissions, transitions, durations, lengths, start, end, begin, finish)
-    return backends.choose(backend, p).entropy(p)
+    scores = check_form(emissions, transitions, durations, lengths, start, end, begin, finish)
+    backend = backends.resolve(backend, emissions.device.type)
+    if backend == "reference":
+        return _reference_entropy(scores)
+    # The difference of two large numbers; smaller ones once the largest emission of a position is
+    # taken out of every segmentation's score, and so out of both.
+    emissions, transitions, durations, lengths, *others = (
+        x if x is None or x is scores[3] else x.double() for x in scores
+    )
+    emissions = emissions - torch.nan_to_num(emissions.detach()).amax(2, keepdim=True)
+    exact = (emissions, transitions, durations, lengths, *others)
+    start, end, begin, finish = others
+    total, positions, begins, ends, joined, counts, _, _ = _ops.posteriors(*exact, False, backend)
+    expected = _expected(emissions, positions) + _expected(transitions, joined)
+    expected = expected + _expected(durations, counts)
+    if begin is not None:
+        expected = expected + _expected(begin, begins)
+    if finish is not None:
+        expected = expected + _expected(finish, ends)
+    if start is not None:
+        expected = expected + _expected(start, begins[:, 0])
+    if end is not None:
+        last = emissions.shape[1] - 1 if lengths is None else lengths - 1
+        rows = torch.arange(len(total), device=total.device)
+        expected = expected + _expected(end, ends[rows, last])
+    return (total - expected).to(scores[0].dtype)
+
+
+def _expected(scores: Tensor, counts: Tensor) -> Tensor:
+    """(B,) sums of scores times expected counts (B, ...); -inf times 0 occurrences is 0."""
+    terms = torch.where(torch.isneginf(scores), 0.0, scores) * counts
+    return _segments.ordered_sum(terms.flatten(1))

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from . import functional
+from . import _ops, functional
+from ._inputs import check_form
 from ._segments import Segmentation, merge_segments
 from .durations import Durations
 from .results import Marginals
@@ -68,7 +69,7 @@ class SemiCRF(nn.Module):
     def forward(
         self,
         emissions: Tensor,
-        segments: list[Segmentation],
+        segments: list[Segmentation] | Tensor,
         lengths: Tensor | None = None,
         *,
         begin: Tensor | None = None,
@@ -140,23 +141,17 @@ class LinearCRF(nn.Module):
         super().__init__()
         self.crf = SemiCRF(num_labels, 1, durations="uniform", backend=backend)
 
-    @staticmethod
-    def _segments(labels: Tensor, lengths: Tensor | None, emissions: Tensor) -> list[Segmentation]:
+    def forward(self, emissions: Tensor, labels: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Negative log-likelihood of the labels, averaged over the batch: a scalar."""
+        named = self.crf.scores(emissions)
+        scores = check_form(emissions, lengths=lengths, **named)
         if tuple(labels.shape) != tuple(emissions.shape[:2]):
             raise ValueError(
                 f"labels have shape {tuple(labels.shape)} but must be (B, T) = "
                 f"{tuple(emissions.shape[:2])}"
             )
-        counts = [labels.shape[1]] * len(labels) if lengths is None else lengths.tolist()
-        rows = labels.tolist()
-        return [
-            [(t, t + 1, label) for t, label in enumerate(row[:n])]
-            for row, n in zip(rows, counts, strict=True)
-        ]
-
-    def forward(self, emissions: Tensor, labels: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Negative log-likelihood of the labels, averaged over the batch: a scalar."""
-        return self.crf(emissions, self._segments(labels, lengths, emissions), lengths)
+        tiling = _ops.tiling_of_labels(labels, scores[3], emissions.shape[2])
+        return -functional.log_prob_of_tiling(tiling, scores, self.crf.backend).mean()
 
     def decode(self, emissions: Tensor, lengths: Tensor | None = None) -> list[list[int]]:
         """Best label of each position, a list per sequence."""

@@ -24,12 +24,19 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ._inputs import Potentials, check_possible
 from ._segments import Segmentation
 from .results import Marginals
 
 NEG_INF = -math.inf
+STRETCH = 512  # positions
+
+
+def why_not(device: str) -> str | None:
+    """Why this backend cannot run on tensors of a device type: it always can."""
+    return None
 
 
 class Recurrence(NamedTuple):
@@ -57,11 +64,11 @@ def maximum(x: Tensor, dim: int) -> Tensor:
 def recur(p: Potentials, plus: Callable[[Tensor, int], Tensor] = logsumexp) -> Recurrence:
     """The recurrence above, one position at a time, over (B, K, C) tensors.
 
-    `transitions` may also be (B, C, C) and `durations` (B, K, C): one set per sequence.
+    `transitions` may also be (B, C, C) and `durations` (B, K, C): one set per sequence. Long
+    sequences go in stretches, of which autograd keeps the ends and computes the rest again.
     """
     p = p.map(lambda x: x.double())
     batch, longest, classes = p.emissions.shape
-    cumulative = p.emissions.cumsum(1)
     zeros = torch.zeros_like(p.emissions)
     begin = zeros if p.begin is None else p.begin
     finish = zeros if p.finish is None else p.finish
@@ -70,20 +77,40 @@ def recur(p: Potentials, plus: Callable[[Tensor, int], Tensor] = logsumexp) -> R
 
     window = torch.full_like(durations, NEG_INF)
     reach = zeros[:, 0] if p.start is None else p.start.expand(batch, classes)
-    passed = zeros[:, 0]
+    state = window, reach, zeros[:, 0]
+    again = torch.is_grad_enabled() and longest > STRETCH
+    stretches = []
+    for scores in zip(*(x.split(STRETCH, 1) for x in (p.emissions, begin, finish)), strict=True):
+        arguments = (plus, transitions, durations, *scores, *state)
+        *rows, state = (
+            checkpoint(stretch, *arguments, use_reentrant=False, preserve_rng_state=False)
+            if again
+            else stretch(*arguments)
+        )
+        stretches.append(rows)
+
+    before, inside, alpha = (torch.cat(rows, 1) for rows in zip(*stretches, strict=True))
+    last = alpha[torch.arange(batch, device=alpha.device), p.lengths - 1]
+    total = plus(last if p.end is None else last + p.end, 1)
+    return Recurrence(total, before, inside, alpha)
+
+
+def stretch(plus, transitions, durations, emissions, begin, finish, window, reach, passed):
+    """The recurrence over a few positions: its rows, and the state it leaves.
+
+    The state: the last K rows of `before`, newest first, (B, K, C); what reaches the next position
+    by a transition, (B, C); the sum of the emissions so far, (B, C).
+    """
     before, inside, alpha = [], [], []
-    for t in range(longest):
+    for t in range(emissions.shape[1]):
         before.append(reach + begin[:, t] - passed)
         window = torch.cat([before[t][:, None], window[:, :-1]], 1)
         inside.append(plus(window + durations, 1))
-        passed = cumulative[:, t]
+        passed = passed + emissions[:, t]
         alpha.append(inside[t] + passed + finish[:, t])
         reach = plus(alpha[t][:, :, None] + transitions, 1)
-
-    alpha = torch.stack(alpha, 1)
-    last = alpha[torch.arange(batch, device=alpha.device), p.lengths - 1]
-    total = plus(last if p.end is None else last + p.end, 1)
-    return Recurrence(total, torch.stack(before, 1), torch.stack(inside, 1), alpha)
+    rows = (torch.stack(x, 1) for x in (before, inside, alpha))
+    return *rows, (window, reach, passed)
 
 
 def partition(p: Potentials) -> Tensor:

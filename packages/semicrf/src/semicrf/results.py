@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._segments import Segmentation, table
+from ._segments import Segmentation, check_rows, rows_of
 
 
 class Decoded(NamedTuple):
@@ -67,19 +67,21 @@ class Marginals:
         mean = (counts * d[:, None]).sum(1) / counts.sum(1)
         return mean.to(self.durations.dtype)
 
-    def segments(self, segments: list[Segmentation]) -> list[Tensor]:
+    def segments(self, segments: list[Segmentation] | Tensor) -> list[Tensor]:
         """Posterior probability of each given segment, a vector per sequence.
 
         Args:
-            segments: for each sequence a list of (start, end, label), end exclusive; they need
-                not tile it.
+            segments: for each sequence a list of (start, end, label), end exclusive, or all of
+                them as `pack_segments` gives them; they need not tile it.
         """
-        shape = (*self.before.shape, self.duration_scores.shape[0])
-        t = table(segments, self.lengths, shape, tile=False).to(self.before.device)
+        sizes = (*self.before.shape, self.duration_scores.shape[0])
+        rows = rows_of(segments, sizes[0], self.before.device)
+        check_rows(rows, self.lengths, sizes, tile=False)
+        owner, start, end, label = rows.unbind(1)
         log_probability = (
-            self.before[t.batch, t.start, t.label]
-            + self.after[t.batch, t.end - 1, t.label]
-            + self.duration_scores[t.end - t.start - 1, t.label]
+            self.before[owner, start, label]
+            + self.after[owner, end - 1, label]
+            + self.duration_scores[end - start - 1, label]
         )
         probability = log_probability.exp().to(self.log_partition.dtype)
-        return list(probability.split([len(s) for s in segments]))
+        return list(probability.split(torch.bincount(owner, minlength=sizes[0]).tolist()))

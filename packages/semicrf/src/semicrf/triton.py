@@ -9,16 +9,14 @@ are of the scores' dtype. No atomics: every number has one writer and one order 
 from __future__ import annotations
 
 import os
-import sys
 
 import torch
 from torch import Tensor
 
-from . import _kernels, reference
+from . import reference, tangents
 from ._inputs import Potentials, check_possible
 from ._segments import Segmentation
 from .reference import Recurrence
-from .results import Marginals
 
 try:
     import triton
@@ -29,7 +27,6 @@ except ImportError as error:
 else:
     _missing = None
 
-_this = sys.modules[__name__]
 TARGETS = 16  # positions per block
 TILE = 128  # sources per tile times padded labels
 CHUNK = 2**22  # entries of (positions, from, to) held at once for expected transitions
@@ -66,29 +63,31 @@ def _recur(p: Potentials, *, both: bool = False, maximum: bool = False) -> list[
     before, inside, alpha = (
         torch.full(shape, -torch.inf, dtype=torch.float64, device=device) for _ in range(3)
     )
-    kernels.recurrence[(len(sides) * batch,)](
-        scores["emissions"],
-        scores["transitions"],
-        p.durations.contiguous(),
-        p.lengths,
-        start,
-        scores["begin"] if scores["begin"] is not None else before,
-        scores["finish"] if scores["finish"] is not None else before,
-        before,
-        inside,
-        alpha,
-        batch,
-        longest,
-        classes,
-        durations,
-        HAS_BEGIN=scores["begin"] is not None,
-        HAS_FINISH=scores["finish"] is not None,
-        MAXIMUM=maximum,
-        SINGLE=p.emissions.dtype == torch.float32 and not maximum,
-        TARGETS=TARGETS,
-        SOURCES=max(4, TILE // triton.next_power_of_2(classes)),
-        CLASSES=triton.next_power_of_2(classes),
-    )
+    with torch.cuda.device_of(p.emissions):
+        kernels.recurrence[(len(sides) * batch,)](
+            scores["emissions"],
+            scores["transitions"],
+            p.durations.contiguous(),
+            p.lengths,
+            start,
+            scores["begin"] if scores["begin"] is not None else before,
+            scores["finish"] if scores["finish"] is not None else before,
+            before,
+            inside,
+            alpha,
+            batch,
+            longest,
+            classes,
+            durations,
+            HAS_BEGIN=scores["begin"] is not None,
+            HAS_FINISH=scores["finish"] is not None,
+            MAXIMUM=maximum,
+            SINGLE=p.emissions.dtype == torch.float32 and not maximum,
+            TARGETS=TARGETS,
+            SOURCES=max(4, TILE // triton.next_power_of_2(classes)),
+            CLASSES=triton.next_power_of_2(classes),
+            num_warps=4 if classes <= 32 else 8,
+        )
     results = []
     rows = torch.arange(batch, device=device)
     for i, side in enumerate(sides):
@@ -121,24 +120,25 @@ def posteriors(p: Potentials, *, logs: bool = False) -> dict[str, Tensor]:
     ends = (left.inside + after - total).exp()
     positions = torch.zeros_like(begins)
     padded = triton.next_power_of_2(classes)
-    kernels.positions[(batch,)](
-        begins, ends, positions, p.lengths, longest, classes, TARGETS=64, CLASSES=padded
-    )
     counts = torch.zeros(batch, durations, classes, dtype=dtype, device=device)
     after_over_z = after - total
-    kernels.durations[(triton.cdiv(durations, 32), classes, batch)](
-        before,
-        after_over_z,
-        p.durations.contiguous(),
-        counts,
-        p.lengths,
-        longest,
-        classes,
-        durations,
-        SINGLE=dtype == torch.float32,
-        LAGS=32,
-        SOURCES=64,
-    )
+    with torch.cuda.device_of(p.emissions):
+        kernels.positions[(batch,)](
+            begins, ends, positions, p.lengths, longest, classes, TARGETS=64, CLASSES=padded
+        )
+        kernels.durations[(triton.cdiv(durations, 32), classes, batch)](
+            before,
+            after_over_z,
+            p.durations.contiguous(),
+            counts,
+            p.lengths,
+            longest,
+            classes,
+            durations,
+            SINGLE=dtype == torch.float32,
+            LAGS=32,
+            SOURCES=64,
+        )
     return {
         "total": left.total,
         "positions": positions.clamp(0, 1).to(dtype),
@@ -167,19 +167,9 @@ def _transitions(p: Potentials, alpha: Tensor, begins: Tensor) -> Tensor:
     return sums
 
 
-def partition(p: Potentials) -> Tensor:
-    """log Z of each sequence, (B,) float64."""
-    return _kernels.partition(_this, p)
-
-
-def marginals(p: Potentials) -> Marginals:
-    """Posteriors of the batch."""
-    return _kernels.marginals(_this, p)
-
-
-def entropy(p: Potentials) -> Tensor:
-    """log Z - E[score], (B,)."""
-    return _kernels.entropy(_this, p)
+def curvature(p: Potentials, direction: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Derivatives of the posteriors along a direction, by a loop over positions in torch."""
+    return tangents.curvature(p, direction)
 
 
 def viterbi(p: Potentials) -> tuple[list[Segmentation], Tensor]:

@@ -1,4 +1,4 @@
-// The four calls, for one instruction set.
+// The calls, for one instruction set.
 // Included once per instruction set, inside a namespace.
 
 #include "simd.h"
@@ -7,6 +7,8 @@
 #include "pipeline.h"
 #include "sums.h"
 #include "posteriors.h"
+#include "tangents.h"
+#include "curvature.h"
 #include "maxima.h"
 #include "trace.h"
 
@@ -125,6 +127,66 @@ void posteriors(const Problem& p, double* total, T* positions, T* begins, T* end
                    room.posteriors->run(out, team, rank);
                    if (rank == 0) redone[b] = room.left->redone + room.right->redone;
                });
+}
+
+struct CurvatureRoom {
+    SumsRoom<double, double> sums;
+    DirectionTables direction;
+    Tangents left, right;
+    Curvature curvature;
+
+    CurvatureRoom(const Problem& p, const Direction& v, const Scores& s, const Weights<double>& w,
+                  int threads)
+        : sums(p, s, w, true, threads),
+          direction(v, s, longest(p)),
+          left(*sums.left, direction, longest(p)),
+          right(*sums.right, direction, longest(p)),
+          curvature(left, right, longest(p)) {}
+};
+
+// The derivative of log Z and of all posteriors along a direction. float64 throughout.
+inline void curvature(const Problem& p, const Direction& v, double* total, double* positions,
+                      double* begins, double* ends, double* transitions, double* durations) {
+    const Scores s(p, longest(p), double());
+    const Weights<double> weights(s);
+    auto make = [&](int size) {
+        return std::make_unique<CurvatureRoom>(p, v, s, weights, size);
+    };
+    over_batch(p, make, [&](CurvatureRoom& room, int64_t b, Team& team, int rank) {
+        SumsRoom<double, double>& sums = room.sums;
+        const int half = sums.left_team.size;
+        const bool on_left = rank < half, on_right = rank >= half || team.size == 1;
+        const int right_rank = team.size == 1 ? 0 : rank - half;
+        if (rank == 0) {
+            read<double>(p, b, sums.q);
+            mirror(sums.q, sums.mirrored);
+            room.direction.read_sequence(p, v, b, s, weights);
+            sums.left->reset();
+            sums.right->reset();
+            room.left.reset();
+            room.right.reset();
+        }
+        team.wait();
+        if (on_left) sums.left->run(sums.left_team, rank);
+        if (on_right) sums.right->run(sums.right_team, right_rank);
+        team.wait();
+        if (rank == 0) total[b] = sums.left->log_total();
+        team.wait();
+        if (total[b] == NEG_INF) return;  // the caller raises
+        if (on_left) room.left.run(sums.left_team, rank);
+        if (on_right) room.right.run(sums.right_team, right_rank);
+        team.wait();
+        const int64_t area = p.T * p.C;
+        const Outputs out{total + b,
+                          positions + b * area,
+                          begins + b * area,
+                          ends + b * area,
+                          durations + b * p.K * p.C,
+                          transitions + b * p.C * p.C,
+                          nullptr,
+                          nullptr};
+        room.curvature.run(out, team, rank);
+    });
 }
 
 struct MaximaRoom {

@@ -85,6 +85,7 @@ class Maxima {
 
   private:
     void pull(int c, int64_t j, int64_t low, int64_t high, double* acc) const {
+        low = std::max(low, j - s.tables(c) + 1);
         for (int64_t i = high - 1; i >= low; --i) {
             const double bound = top_[c * most_ + i] + s.top[c * deltas + j - i];
             if (bound == NEG_INF) continue;

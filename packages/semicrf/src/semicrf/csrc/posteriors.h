@@ -178,8 +178,9 @@ class Posteriors {
         const double* w = &s_.w[c * s_.K + d0];
         double top = NEG_INF;
         for (int k = 0; k < count; ++k) top = std::max(top, w[k]);
+        if (top == NEG_INF) return;  // the output is 0 already
         double linear[N] = {}, direct[N] = {};
-        for (int64_t i = 0; top > NEG_INF && i + tile < blocks_; ++i) {
+        for (int64_t i = 0; i + tile < blocks_; ++i) {
             const int64_t j = i + tile;
             const double high = std::max(y_top_[c * most_ + j], y_top_[c * most_ + j + 1]);
             const double e = x_top_[c * most_ + i] + high + top - log_z_;

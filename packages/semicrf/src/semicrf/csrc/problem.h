@@ -23,6 +23,14 @@ struct Problem {
     int32_t threads;
 };
 
+// A direction in which all scores of a Problem move, float64. Transitions and durations are each
+// sequence's own; a pointer is null where all of its scores stay. Mirrored in cpu.py too.
+struct Direction {
+    const double *emissions, *begin, *finish;  // (B, T, C)
+    const double* transitions;                 // (B, C, C)
+    const double* durations;                   // (B, K, C)
+};
+
 // Uninitialised, 64-byte aligned memory.
 template <class T>
 class Buffer {

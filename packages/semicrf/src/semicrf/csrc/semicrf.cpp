@@ -96,6 +96,15 @@ int semicrf_marginals(const Problem* p, int isa, double* total, void* positions,
     });
 }
 
+// float64 only. Shapes as for semicrf_marginals; total is the derivative of log Z, or -inf.
+int semicrf_curvature(const Problem* p, int isa, const Direction* v, double* total,
+                      double* positions, double* begins, double* ends, double* transitions,
+                      double* durations) {
+    return guarded([&] {
+        DISPATCH(curvature(*p, *v, total, positions, begins, ends, transitions, durations));
+    });
+}
+
 // segments (B, T, 2) of (end, label) back to front, counts (B,).
 int semicrf_viterbi(const Problem* p, int isa, double* total, int32_t* segments, int64_t* counts) {
     return guarded([&] {

@@ -29,6 +29,18 @@ struct Sequence {
 };
 
 template <class T>
+void read_borders(const Problem& p, int64_t b, Sequence& q) {
+    const int C = q.C;
+    auto transpose = [&](const void* from, Buffer<double>& to) {
+        const T* x = static_cast<const T*>(from) + b * p.T * C;
+        for (int64_t t = 0; t < q.L; ++t)
+            for (int c = 0; c < C; ++c) to[c * q.stride + t] = x[t * C + c];
+    };
+    if (p.begin) transpose(p.begin, q.begin);
+    if (p.finish) transpose(p.finish, q.finish);
+}
+
+template <class T>
 void read(const Problem& p, int64_t b, Sequence& q) {
     const int C = q.C;
     q.L = p.lengths[b];
@@ -49,13 +61,7 @@ void read(const Problem& p, int64_t b, Sequence& q) {
         for (int c = 0; c < C; ++c)
             q.sum[c * q.stride + t + 1] = q.sum[c * q.stride + t] + (e[c] - top);
     }
-    auto transpose = [&](const void* from, Buffer<double>& to) {
-        const T* x = static_cast<const T*>(from) + b * p.T * C;
-        for (int64_t t = 0; t < q.L; ++t)
-            for (int c = 0; c < C; ++c) to[c * q.stride + t] = x[t * C + c];
-    };
-    if (p.begin) transpose(p.begin, q.begin);
-    if (p.finish) transpose(p.finish, q.finish);
+    read_borders<T>(p, b, q);
 }
 
 // The same sequence read from its end; transitions are transposed where they are used.

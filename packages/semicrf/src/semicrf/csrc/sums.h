@@ -13,6 +13,7 @@ class Sums {
     const int64_t deltas;
     int64_t blocks = 0;
     int64_t redone = 0;  // blocks that needed log space
+    Buffer<char> in_log_space;  // [block] whether it did
 
     Buffer<double> before;  // [c][t], t in 0..L-1, -inf up to the end of L's block
     Buffer<double> inside;  // [c][t], t in 1..L, -inf at 0
@@ -26,6 +27,7 @@ class Sums {
         top_ = Buffer<double>(C * most);
         spread_ = Buffer<double>(C * most);
         most_ = most;
+        in_log_space = Buffer<char>(most);
         far_ = Buffer<double>(2 * G * C * N);
         far_top_ = Buffer<double>(2 * G * C);
         far_lost_ = Buffer<double>(2 * G * C);
@@ -43,6 +45,10 @@ class Sums {
         for (int i = 0; i < 2 * G * classes; ++i) far_top_[i] = NEG_INF;
     }
     void run(Team& team, int rank) { run_blocks(*this, team, rank); }
+
+    // A block as toeplitz() reads it, back to front, over exp of its largest log source.
+    const F* source(int c, int64_t j) const { return &x_[(c * most_ + j) * N]; }
+    double largest(int c, int64_t j) const { return top_[c * most_ + j]; }
 
     double log_total() const {
         double best = NEG_INF, sum = 0;
@@ -62,7 +68,8 @@ class Sums {
     // All of block j: `low` is the first source block that far() has not seen.
     void near(int64_t j, int64_t low) {
         low = std::max(low, j - deltas + 1);
-        if (!linear_block(j, low)) {
+        in_log_space[j] = !linear_block(j, low);
+        if (in_log_space[j]) {
             log_block(j);
             ++redone;
         }
@@ -76,6 +83,7 @@ class Sums {
         const double* spread = &spread_[c * most_];
         const double* w_top = &s.top[c * deltas];
         const double* w_spread = &s.spread[c * deltas];
+        low = std::max(low, j - s.tables(c) + 1);
         double best = NEG_INF;
         for (int64_t i = low; i < high; ++i) best = std::max(best, top[i] + w_top[j - i]);
         std::fill(acc, acc + N, 0.0);
@@ -338,7 +346,7 @@ class Sums {
         const double* w = &s.reversed[c * s.K];
         const double* top = &top_[c * most_];
         const double* w_top = &s.top[c * deltas];
-        const int64_t first = std::max<int64_t>(0, t - s.K), low = first / N;
+        const int64_t first = std::max<int64_t>(0, t - s.reach[c]), low = first / N;
         const int64_t shift = s.K - t;  // w index of source 0
         double best = max_sum(a, w + shift, std::max(first, j * N), t);
         for (int64_t i = j - 1; i >= low; --i)

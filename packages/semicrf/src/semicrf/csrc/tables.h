@@ -21,6 +21,7 @@ constexpr double FAINT = -150.0;
 struct Scores {
     int C, Cp;         // classes; padded to whole vectors
     int64_t K, deltas; // longest duration that fits; Toeplitz tables, by distance between blocks
+    Buffer<int64_t> reach;       // [c] longest duration that is not forbidden, 0 where all are
     Buffer<double> w, reversed;  // [c][d - 1], and [c][K - d]
     Buffer<double> top, spread;  // [c][delta]: largest score of a table, and down to its smallest
     Buffer<double> peak;         // [c] largest duration score, 0 where all are -inf
@@ -33,15 +34,18 @@ struct Scores {
         w = Buffer<double>(C * K);
         reversed = Buffer<double>(C * K);
         peak = Buffer<double>(C);
+        reach = Buffer<int64_t>(C);
         top = Buffer<double>(C * deltas);
         spread = Buffer<double>(C * deltas);
         const T* durations = static_cast<const T*>(p.durations);
         for (int c = 0; c < C; ++c) {
             double best = NEG_INF;
+            reach[c] = 0;
             for (int64_t d = 0; d < K; ++d) {
                 const double x = durations[d * C + c];
                 w[c * K + d] = reversed[c * K + K - 1 - d] = x;
                 best = std::max(best, x);
+                if (x > NEG_INF) reach[c] = d + 1;
             }
             peak[c] = best == NEG_INF ? 0.0 : best;
             for (int64_t delta = 0; delta < deltas; ++delta) bounds(c, delta);
@@ -56,6 +60,8 @@ struct Scores {
         }
     }
 
+    // Tables of class c that hold anything: sources further away than these cannot matter to it.
+    int64_t tables(int c) const { return (reach[c] + N - 1) / N + 1; }
     double at(int c, int64_t d) const { return d >= 1 && d <= K ? w[c * K + d - 1] : NEG_INF; }
 
   private:
@@ -90,6 +96,10 @@ struct Weights {
             for (int64_t delta = 0; delta < s.deltas; ++delta) {
                 const double top = s.top[c * s.deltas + delta];
                 F* out = &table[(c * s.deltas + delta) * 2 * N];
+                if (delta >= s.tables(c)) {
+                    std::fill(out, out + 2 * N, F(0));
+                    continue;
+                }
                 for (int k = 0; k < 2 * N; ++k) {
                     const double x = k == 2 * N - 1 ? NEG_INF : s.at(c, delta * N - N + 1 + k);
                     row[k] = x == NEG_INF ? x : x - top;

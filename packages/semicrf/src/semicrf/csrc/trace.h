@@ -66,7 +66,7 @@ int64_t trace(const Scores& s, const Sequence& q, const double* before, const do
     for (;;) {
         const double* a = before + c * q.stride + e - 1;
         const double* w = &s.w[c * s.K];
-        const int64_t d = 1 + choice(std::min(e, s.K), inside[c * q.stride + e],
+        const int64_t d = 1 + choice(std::min(e, s.reach[c]), inside[c * q.stride + e],
                                      [&](int64_t i) { return a[-i] + w[i]; });
         *out++ = static_cast<int32_t>(e);
         *out++ = static_cast<int32_t>(c);
