@@ -15,8 +15,9 @@ test: lint test-semicrf ## What CI runs; make test ARGS="tests/setup -x"
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-semicrf: .venv-semicrf/current ## The tests of the library packages/semicrf alone
-	cd packages/semicrf && ../../.venv-semicrf/bin/python -m pytest -q
+	cd packages/semicrf && ../../.venv-semicrf/bin/python -m pytest -q $(ALL)
 
+test-all: ALL := --all
 test-all: lint test-semicrf ## Every model folder in Docker, and a one-node Slurm, too
 	$(PYTHON) -m pytest -n 2 --dist loadfile --all $(ARGS)
 

@@ -1,4 +1,4 @@
-"""What semicrf is measured against: each peer as a function from a problem to log Z (B,).
+"""What semicrf is measured against: most peers as a function from a problem to log Z (B,).
 
 flash-semicrf, torch-struct and pytorch-crf are used where they are installed, which an environment
 of their own is best for:
@@ -83,19 +83,33 @@ def torch_struct(p: Problem) -> Tensor:
     return module.SemiMarkovCRF(edges, lengths=torch.full((batch,), length + 1)).partition
 
 
-def pytorch_crf(p: Problem) -> Tensor:
-    """log Z of a linear chain: K = 1, its duration score moved into the emissions."""
-    crf = importlib.import_module("torchcrf").CRF(p["emissions"].shape[2], batch_first=True)
-    emissions = p["emissions"] + p["durations"][0]
-    crf.transitions = torch.nn.Parameter(p["transitions"].detach().clone())
+def linear_chains(
+    batch: int, length: int, classes: int, lengths: Tensor | None, dtype: torch.dtype
+) -> tuple[Callable[[], list[Tensor]], Callable[[], list[Tensor]]]:
+    """The same linear chain as our layer and as pytorch-crf's: loss and gradients of each."""
+    g = torch.Generator().manual_seed(0)
+    emissions = torch.randn(batch, length, classes, generator=g).to(dtype)
+    labels = torch.randint(0, classes, (batch, length), generator=g)
+    scores = [torch.randn(n, generator=g) for n in ((classes, classes), (classes,), (classes,))]
+    own = semicrf.LinearCRF(classes).to(dtype)
+    other = importlib.import_module("torchcrf").CRF(classes, batch_first=True).to(dtype)
+    of_own = [own.crf.transitions, own.crf.start, own.crf.end]
+    of_other = [other.transitions, other.start_transitions, other.end_transitions]
     with torch.no_grad():
-        crf.start_transitions.copy_(p["start"])
-        crf.end_transitions.zero_()
-    tags = torch.zeros(emissions.shape[:2], dtype=torch.int64)
-    # Its public result is the log-likelihood of tags: the normaliser is their score less that.
-    score = emissions[..., 0].sum(1) + p["start"][0]
-    score = score + (emissions.shape[1] - 1) * crf.transitions[0, 0]
-    return score - crf(emissions, tags, reduction="none")
+        for x, mine, theirs in zip(scores, of_own, of_other, strict=True):
+            mine.copy_(x)
+            theirs.copy_(x)
+    mask = None if lengths is None else torch.arange(length) < lengths[:, None]
+
+    def step(loss: Callable[[Tensor], Tensor], parameters: list[Tensor]) -> list[Tensor]:
+        leaf = emissions.clone().requires_grad_()
+        value = loss(leaf)
+        return [value.detach(), *torch.autograd.grad(value, [leaf, *parameters])]
+
+    return (
+        lambda: step(lambda x: own(x, labels, lengths), of_own),
+        lambda: step(lambda x: -other(x, labels, mask=mask, reduction="mean"), of_other),
+    )
 
 
 def installed(name: str) -> bool:
@@ -112,6 +126,16 @@ def seconds(function: Callable[[], object], repeats: int) -> float:
         function()
         times.append(time.perf_counter() - began)
     return statistics.median(times)
+
+
+def least_work(function: Callable[[], object], repeats: int) -> float:
+    """Processor seconds of this process in the least of `repeats` runs."""
+    times = []
+    for _ in range(repeats):
+        began = time.process_time()
+        function()
+        times.append(time.process_time() - began)
+    return min(times)
 
 
 def forward_backward(function: Callable[[Problem], Tensor], p: Problem) -> tuple[Tensor, Problem]:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,8 @@ import torch
 from problems import make, with_gradients
 
 import semicrf
+
+PACKAGE = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -288,6 +291,30 @@ def test_long_sequence_and_memory():
         print("done")
     """)
     assert done.stdout == "done\n", done.stderr
+
+
+def test_the_readme_s_code():
+    text = (PACKAGE / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "name", ["posteriors", pytest.param("gene_structure", marks=pytest.mark.only_all)]
+)
+def test_examples(name):
+    done = subprocess.run(
+        [sys.executable, PACKAGE / "examples" / f"{name}.py"],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    if name == "gene_structure":  # borders that it was told of count for something
+        found = re.search(r"Semi-CRF (\S+), linear chain (\S+)", done.stdout)
+        assert float(found[1]) > float(found[2])
 
 
 def test_documented_examples():
