@@ -39,8 +39,9 @@ expected <- function(counts, seen) {
 fits <- function(counts, seen, penalties, components = 20) {
   usual <- expected(counts, seen)
   scale <- sqrt(pmax(usual, 0.02))
+  components <- min(components, dim(counts))
   parts <- svd(ifelse(seen, (counts - usual) / scale, 0), components, components)
-  d <- parts$d[seq_len(ncol(parts$u))]
+  d <- parts$d[seq_len(components)]
   lapply(penalties, function(penalty) {
     kept <- parts$u %*% (d^3 / (d^2 + penalty) * t(parts$v))
     pmax(usual + scale * kept, 0.02 * usual)
