@@ -116,6 +116,24 @@ def test_segmentations(segments, message):
         semicrf.score([fine], **changed())
 
 
+def test_segmentations_of_a_wrong_form():
+    fine = [(0, 2, 0), (2, 4, 1)]
+    with pytest.raises(ValueError, match=r"sequence 0 has \(0, 3\) for a segment"):
+        semicrf.score([[(0, 3)], fine], **changed())
+    with pytest.raises(ValueError, match=r"sequence 0 has 0 for a segment; .* list for each"):
+        semicrf.score(fine, **changed())
+    with pytest.raises(TypeError, match="must be integers"):
+        semicrf.score([[(0, 2.5, 0)], fine], **changed())
+    with pytest.raises(ValueError, match=r"shape \(2, 3\) but must be \(N, 4\)"):
+        semicrf.score(torch.zeros(2, 3, dtype=torch.int64), **changed())
+    packed = semicrf.pack_segments([fine, fine])
+    with pytest.raises(ValueError, match="belongs to no sequence: there are 2"):
+        semicrf.score(packed + torch.tensor([1, 0, 0, 0]), **changed())
+    with pytest.raises(ValueError, match="comes after those of a later sequence"):
+        semicrf.score(packed.flip(0), **changed())
+    assert torch.equal(semicrf.score(packed, **changed()), semicrf.score([fine, fine], **changed()))
+
+
 def test_split_is_the_score_of_the_pieces():
     long, pieces = [(0, 1, 0), (1, 4, 2)], [(0, 1, 0), (1, 3, 2), (3, 4, 2)]
     split = semicrf.log_prob([long, long], **changed(), too_long="split")

@@ -49,12 +49,14 @@ def pack_segments(segments: list[Segmentation]) -> Tensor:
     >>> pack_segments([[(0, 3, 1)], [(0, 1, 0), (1, 3, 1)]]).tolist()
     [[0, 0, 3, 1], [1, 0, 1, 0], [1, 1, 3, 1]]
     """
+    for b, segmentation in enumerate(segments):
+        for segment in segmentation:
+            if not hasattr(segment, "__len__") or len(segment) != 3:
+                raise ValueError(
+                    f"sequence {b} has {segment!r} for a segment; it must be (start, end, label), "
+                    "in a list for each sequence"
+                )
     rows = [(b, *segment) for b, segmentation in enumerate(segments) for segment in segmentation]
-    for row in rows:
-        if len(row) != 4:
-            raise ValueError(
-                f"a segment of sequence {row[0]} is {row[1:]}; it must be (start, end, label)"
-            )
     if not rows:
         return torch.zeros(0, 4, dtype=torch.int64)
     packed = torch.as_tensor(numpy.array(rows))
