@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from threadpoolctl import threadpool_limits
 
 from lacuna.mock.latent import Cells, draw_cells, stream
 from lacuna.mock.law import Law, draw_law
@@ -117,6 +116,9 @@ def chunks(
         raise ContractError(
             f"chunk_cells is {chunk_cells} and workers {workers}; expected 1 or more of each"
         )
+    # Here, as stages that make no cells import this module and lack that package.
+    from threadpoolctl import threadpool_limits
+
     step, n = -(-chunk_cells // BLOCK) * BLOCK, len(plan.cells)
     pending: deque[Future[Chunk]] = deque()
     # The matrix products are many and small: threads of BLAS only get in each other's way.
