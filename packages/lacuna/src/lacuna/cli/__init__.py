@@ -38,6 +38,13 @@ def synthetic_benchmark(arguments: Sequence[str] | None = None) -> int:
     return run(sys.argv[1:] if arguments is None else arguments)
 
 
+def train_model(arguments: Sequence[str] | None = None) -> int:
+    """``train-<model>``: the name that it is called by says which model is trained."""
+    from lacuna.training import main as train
+
+    return train(sys.argv[0], sys.argv[1:] if arguments is None else arguments)
+
+
 def _local(command: str, arguments: Sequence[str] | None) -> int:
     from lacuna.cli.people import run
 

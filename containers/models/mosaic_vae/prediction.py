@@ -1,0 +1,70 @@
+"""What a trained network says of cells: their embedding, and modalities they were not measured in.
+
+Predictions average over what is not known: the state of the cell, the weights of the decoder and
+the depth that the measurement would have had. The linear predictor of an entry is taken for normal,
+so no random numbers are needed.
+"""
+
+import numpy as np
+import torch
+from inputs import Cells
+from network import MosaicVAE, divergence
+from torch.nn import functional as F
+
+NODES, MASSES = np.polynomial.hermite_e.hermegauss(7)
+MASSES = MASSES / MASSES.sum()
+ACTIVE = 0.01  # variance of a dimension's mean over cells, above which the dimension is in use
+
+
+@torch.no_grad()
+def embed(net: MosaicVAE, cells: Cells) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
+    """Posterior mean and variance of all cells, and facts about the latent dimensions."""
+    net.eval()
+    rows = torch.arange(len(cells), device=cells.batch.device)
+    mean, var = net.infer(cells, rows, cells.has)
+    kl = divergence(mean, var).mean(0)
+    facts = {
+        "active_dimensions": int((mean.var(0) > ACTIVE).sum()),
+        "kl_per_dimension": [round(float(x), 3) for x in kl],
+    }
+    return mean, var, facts
+
+
+def average(function, mean, var):
+    """E[function(x)] for x normal."""
+    sd = var.clamp(min=0).sqrt()
+    return sum(
+        float(mass) * function(mean + float(x) * sd) for x, mass in zip(NODES, MASSES, strict=True)
+    )
+
+
+@torch.no_grad()
+def impute(net, cells, name, mean, var, rows, features) -> np.ndarray:
+    """A modality of some cells and features: expected counts of RNA, probabilities of ATAC, the
+    expected log1p of ADT. float32 (rows, features)."""
+    device = mean.device
+    rows = torch.as_tensor(rows, dtype=torch.long, device=device)
+    features = torch.as_tensor(features, dtype=torch.long, device=device)
+    parts = [
+        _impute(net, name, mean[part], var[part], cells.batch[part], features).cpu().numpy()
+        for part in rows.split(1024)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, len(features)), np.float32)
+
+
+def _impute(net, name, mean, var, batch, features):
+    eta, spread = net.predictor(name, mean, batch)
+    genes = net.decoders["rna"] if name != "rna" and "rna" in net.decoders else None
+    weights, doubt = net.decoders[name].weights(genes)
+    spread = spread + var @ (weights[1:] ** 2 + doubt[1:])
+    if name == "adt":
+        eta, spread = eta[:, features], spread[:, features]
+        return net.background[features] + average(F.softplus, eta, spread)
+    slope, noise = net.level[name].weight[0], (2 * net.level_log_sd[name]).exp()
+    level, unsure = net.level[name](mean), (noise + var @ slope**2)[:, None]
+    if name == "rna":
+        share = torch.softmax(eta + spread / 2, dim=1)[:, features]
+        return share * net.kept()[features] * net.total * (level + unsure / 2).exp()
+    together = 2 * (var * slope) @ weights[1:]
+    eta, spread = eta + level, spread + unsure + together
+    return average(torch.sigmoid, eta[:, features], spread[:, features])

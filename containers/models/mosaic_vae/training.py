@@ -1,0 +1,232 @@
+"""Training: minibatches, modality dropout, KL warm-up, early stopping, checkpoints."""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from inputs import Cells
+from network import MosaicVAE, divergence
+from scipy import sparse
+from torch import Tensor
+
+from lacuna_contract.errors import ContractError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to train. epochs: at most; batch: cells of a step; rate, expert_rate: learning rates of
+    decoders and of experts; warm_up: epochs over which both KL terms
+    come in, and after which patience begins; muted: chance
+    that a cell with several modalities shows only some; patience: epochs without improvement until
+    the end, with the rates halved at each third of it; held_out: share of cells that are not
+    trained on; batch_sd: prior standard deviation of batch offsets; save_every: epochs between
+    checkpoints."""
+
+    epochs: int
+    batch: int
+    rate: float
+    expert_rate: float
+    warm_up: int
+    muted: float
+    patience: int
+    held_out: float
+    batch_sd: float
+    save_every: int
+
+
+@dataclass
+class Progress:
+    """What has been reached: a list per epoch for each curve, and the weights of the best epoch."""
+
+    history: dict[str, list[float]] = field(default_factory=dict)
+    best: int = -1
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        return len(self.history.get("held_out", []))
+
+    def add(self, **values: float) -> None:
+        """Append the values of one epoch."""
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+
+
+def dense(values: sparse.csr_matrix | np.ndarray, rows: Tensor, device: torch.device) -> Tensor:
+    """Some rows as a float tensor."""
+    found = values[rows.cpu().numpy()]
+    found = found.toarray() if sparse.issparse(found) else found
+    return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(device)
+
+
+def split(cells: Cells, share: float) -> tuple[Tensor, Tensor]:
+    """Numbers of the cells to train on and of those held out: `share` of the cells of each
+    combination of modalities, rounded down where that would be a whole small group."""
+    names = cells.modalities
+    pattern = sum(2**i * cells.has[name].long() for i, name in enumerate(names)).cpu()
+    order = torch.randperm(len(cells))
+    held = [
+        group[: int(share * len(group) + 0.5) if len(group) > 5 else 0]
+        for group in (order[pattern[order] == code] for code in pattern.unique())
+    ]
+    out = torch.cat(held)
+    if not len(out):
+        out = order[:1]
+    inside = torch.ones(len(cells), dtype=torch.bool)
+    inside[out] = False
+    return inside.nonzero().squeeze(1), out.sort().values
+
+
+def mute(has: dict[str, Tensor], chance: float) -> dict[str, Tensor]:
+    """Which experts are heard while training: with this chance a random part of those a cell has,
+    never none."""
+    flags = torch.stack(list(has.values()), dim=1)
+    some = flags * (torch.rand_like(flags) < 0.5)
+    lone = torch.zeros_like(flags).scatter(
+        1, (flags * torch.rand_like(flags)).argmax(1)[:, None], 1
+    )
+    some = torch.where(some.sum(1, keepdim=True) == 0, lone, some)
+    muted = torch.rand_like(flags[:, :1]) < chance
+    return dict(zip(has, torch.where(muted, some, flags).unbind(1), strict=True))
+
+
+def log_likelihoods(
+    net: MosaicVAE, cells: Cells, z: Tensor, rows: Tensor, names: list[str]
+) -> dict[str, Tensor]:
+    """By modality, of each cell (0 where it lacks the modality), (rows,)."""
+    found = {}
+    for name in names:
+        there = (cells.has[name][rows] > 0).nonzero().squeeze(1)
+        own = rows[there]
+        depth = cells.depth[name][own] if name in cells.depth else None
+        values = dense(cells.values[name], own, z.device)
+        one = net.log_likelihood(name, z[there], cells.batch[own], values, depth)
+        found[name] = torch.zeros_like(z[:, 0]).index_add(0, there, one)
+    return found
+
+
+@torch.no_grad()
+def assess(net: MosaicVAE, cells: Cells, rows: Tensor) -> float:
+    """The loss of held-out cells in nats a cell: the negative evidence lower bound at the mean of
+    z, plus, where a cell has several modalities, minus the likelihood of each given the others."""
+    net.eval()
+    has = {name: cells.has[name][rows] for name in cells.modalities}
+    mean, var = net.infer(cells, rows, has)
+    total = divergence(mean, var).sum() - sum(
+        x.sum() for x in log_likelihoods(net, cells, mean, rows, cells.modalities).values()
+    )
+    for name in cells.modalities if len(has) > 1 else ():
+        others = {n: x * (n != name) for n, x in has.items()}
+        both = ((has[name] > 0) & (sum(others.values()) > 0)).nonzero().squeeze(1)
+        if len(both):
+            mean, _ = net.infer(cells, rows, others)
+            total -= log_likelihoods(net, cells, mean[both], rows[both], [name])[name].sum()
+    return float(total) / len(rows)
+
+
+def train_epoch(
+    net: MosaicVAE, cells: Cells, rows: Tensor, optimiser: Any, how: Schedule, epoch: int
+) -> dict[str, float]:
+    """One pass over the cells; mean values in nats a cell."""
+    net.train()
+    weight = min(1.0, (epoch + 1) / how.warm_up)
+    sums: dict[str, float] = {}
+    order = rows[torch.randperm(len(rows))]
+    for part in order.tensor_split(max(1, round(len(rows) / how.batch))):
+        heard = mute({name: cells.has[name][part] for name in cells.modalities}, how.muted)
+        mean, var = net.infer(cells, part, heard)
+        z = mean + var.sqrt() * torch.randn_like(mean)
+        terms = {n: -x for n, x in log_likelihoods(net, cells, z, part, cells.modalities).items()}
+        kl = divergence(mean, var).sum(1)
+        weights_kl = net.divergence(how.batch_sd) / len(rows)
+        loss = (sum(terms.values()) + weight * kl).mean() + weight * weights_kl
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch + 1}")
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        seen = {"train": loss, "kl": kl.mean(), "kl_weights": weights_kl}
+        for name, value in (seen | {n: x.mean() for n, x in terms.items()}).items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(part) / len(rows)
+    return sums
+
+
+def fit(
+    net: MosaicVAE, cells: Cells, how: Schedule, state: Path | None = None, resume: bool = False
+) -> Progress:
+    """Train in place; `net` ends with the weights of its best epoch.
+
+    With `state`, a checkpoint is written there; with `resume`, training goes on from it, and ends
+    where it would have without the interruption. Raises `ContractError` for a checkpoint of
+    another shape, FloatingPointError where the loss is no longer a number.
+    """
+    inside, out = split(cells, how.held_out)
+    experts = list(net.experts.parameters())
+    others = [p for name, p in net.named_parameters() if not name.startswith("experts.")]
+    optimiser = torch.optim.Adam(
+        [{"params": experts, "lr": how.expert_rate}, {"params": others, "lr": how.rate}]
+    )
+    progress = load(state, net, optimiser) if resume else Progress()
+    device = cells.batch.device
+    inside, out = inside.to(device), out.to(device)
+    for epoch in range(progress.epochs, how.epochs):
+        since = epoch - 1 - max(progress.best, how.warm_up)
+        if since >= how.patience:
+            break
+        if since > 0 and since % max(1, how.patience // 3) == 0:
+            for group in optimiser.param_groups:
+                group["lr"] /= 2
+        seen = train_epoch(net, cells, inside, optimiser, how, epoch)
+        score = assess(net, cells, out)
+        if not np.isfinite(score):
+            raise FloatingPointError(f"the held-out loss became {score} in epoch {epoch + 1}")
+        progress.add(held_out=score, rate=optimiser.param_groups[1]["lr"], **seen)
+        if progress.best < 0 or score < progress.history["held_out"][progress.best]:
+            progress.best, progress.weights = epoch, copy.deepcopy(net.state_dict())
+        if state and (epoch + 1) % how.save_every == 0:
+            save(state, net, optimiser, progress)
+    if state:
+        save(state, net, optimiser, progress)
+    net.load_state_dict(progress.weights)
+    return progress
+
+
+def shape(net: MosaicVAE) -> dict[str, list[int]]:
+    """The sizes of all weights."""
+    return {name: list(x.shape) for name, x in net.state_dict().items()}
+
+
+def save(path: Path, net: MosaicVAE, optimiser: Any, progress: Progress) -> None:
+    """Write a checkpoint; a reader finds the old one or the new one, never half of one."""
+    half = path.with_name(f".{path.name}.half")
+    content = {
+        "network": net.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "random": torch.get_rng_state(),
+        "progress": vars(progress),
+    }
+    torch.save(content, half)
+    half.replace(path)
+
+
+def load(path: Path | None, net: MosaicVAE, optimiser: Any) -> Progress:
+    """Go back to a checkpoint. `ContractError` when there is none, or it is of another shape."""
+    if path is None or not path.is_file():
+        raise ContractError(f"there is no checkpoint {path} to resume from")
+    content = torch.load(path, weights_only=True)
+    found = {name: list(x.shape) for name, x in content["network"].items()}
+    expected = shape(net)
+    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    if wrong:
+        first = wrong[0]
+        raise ContractError(
+            f"{path} is a checkpoint of another network: {first} is {found.get(first)}, expected "
+            f"{expected.get(first)}" + (f", and {len(wrong) - 1} more" if wrong[1:] else "")
+        )
+    net.load_state_dict(content["network"])
+    optimiser.load_state_dict(content["optimiser"])
+    torch.set_rng_state(content["random"])
+    return Progress(**content["progress"])

@@ -1,0 +1,202 @@
+"""Train a model's folder on a multimodal dataset, outside of any benchmark.
+
+The command's name says which: ``train-mosaic-vae`` runs the folder ``mosaic_vae``. Nothing here
+knows what it does. It is run in its own environment by the harness, as in a benchmark, and gets two
+parameters besides its own: `state`, the file of its checkpoint, and `resume`. Nothing is hidden on
+purpose: what cells lack is what is imputed.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lacuna import local, tasks
+from lacuna.mock.config import Config, read_config
+from lacuna.mock.layout import SLOTS
+from lacuna.report.svg import Panel, asset, axis
+from lacuna.setup.common import SetupError
+from lacuna.setup.environments import build
+from lacuna.setup.registry import Recipe
+from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_column, read_names
+from lacuna_contract.tasks.multimodal import MODALITIES
+from lacuna_contract.tasks.multimodal import SLOTS as PLACES
+
+TASK = "multimodal"
+CHUNK = 2_000
+RESERVED = ("state", "resume")
+
+
+def overrides(words: Sequence[str]) -> dict[str, Any]:
+    """``rate=0.01`` as {"rate": 0.01}; values are read as YAML."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name.isidentifier():
+            raise ContractError(f"'{word}' is not a parameter of the model such as epochs=100")
+        if name in RESERVED:
+            raise ContractError(f"'{name}' is set by this command (see --resume and --out)")
+        found[name] = yaml.safe_load(value)
+    return found
+
+
+def write_input(raw: Path, output: Path) -> None:
+    """A raw dataset as a model gets it: without clusters, and every hidden value asked for."""
+    with open_h5ad(raw) as file, H5adWriter(
+        output, read_names(file, "obs"), read_names(file, "var")
+    ) as out:  # fmt: skip
+        cells = len(read_names(file, "obs"))
+        for name in ("batch", "dataset", "split", *(f"has_{m}" for m in MODALITIES)):
+            out.column("obs", name, read_column(file, "obs", name))
+        hidden = 0
+        for modality, place in PLACES.items():
+            if place not in file:
+                continue
+            matrix = Matrix(node(file, place))
+            width = matrix.shape[1]
+            dense = modality == "adt"
+            slot = out.dense(place, "float32", width) if dense else out.csr(place, "float32", width)
+            for start in range(0, cells, CHUNK):
+                slot.append(matrix.rows(start, min(start + CHUNK, cells)))
+            lacking = sum(not x for x in read_column(file, "obs", f"has_{modality}"))
+            # A modality that no cell has cannot be asked for.
+            hidden += lacking * width if lacking < cells else 0
+        for name in ("peak_names", "peak_gene", "adt_names", "adt_gene"):
+            if f"uns/{name}" in file:
+                values = file[f"uns/{name}"]
+                out.array(
+                    f"uns/{name}", list(values.asstr()) if name.endswith("names") else values[:]
+                )
+        out.uns({"task": TASK, "n_hidden": int(hidden)})
+
+
+def curves(history: Mapping[str, Sequence[float]], best: int) -> str:
+    """Loss by epoch as an SVG: training and held-out cells, and each part of it."""
+    panels = []
+    joint = [name for name in ("train", "held_out") if name in history]
+    rest = [name for name in history if name not in joint]
+    for names in (joint, *([name] for name in rest)):
+        if not names:
+            continue
+        # The first epochs are so far away that nothing else could be seen.
+        late = [v for name in names for v in history[name][len(history[name]) // 20 :]]
+        epochs = range(1, len(history[names[0]]) + 1)
+        panel = Panel(axis("Epoch", epochs), axis("", late), ", ".join(names).replace("_", " "))
+        for i, name in enumerate(names):
+            inside = [p for p in zip(epochs, history[name], strict=True) if panel.inside(*p)]
+            if inside:
+                panel.line(inside, f"s{i}")
+                panel.label(*inside[-1], name.replace("_", " "), f"s{i}")
+        panel.guide(best, across=False)
+        panels.append(panel)
+    width, height = 2 * panels[0].width, panels[0].height * -(-len(panels) // 2)
+    drawn = "".join(
+        panel.render().replace(
+            "<svg ", f'<svg x="{panel.width * (i % 2)}" y="{panel.height * (i // 2)}" ', 1
+        )
+        for i, panel in enumerate(panels)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}"><title>Training curves</title>'
+        f"<style>{escape(asset('drawing.css'), quote=False)}</style>"
+        f'<rect width="{width}" height="{height}" fill="var(--paper)"/>{drawn}</svg>\n'
+    )
+
+
+def check_config(config: Config) -> None:
+    """`ContractError` where the dataset cannot be read as the configuration says."""
+    if not config.file.is_file():
+        raise ContractError(f"{config.file}: no such file; generate-all-mock-data makes it")
+    for name, where in config.keys.items():
+        expected = {"mod": name} if config.file.suffix == ".h5mu" else SLOTS[name]
+        if where != expected:
+            raise ContractError(f"keys['{name}'] is {where}; training reads {expected}")
+
+
+def train(
+    recipe: Recipe, config: Config, params: Mapping[str, Any], out: Path, resume: bool
+) -> dict[str, Any]:
+    """Run a model's folder; returns the metadata that it wrote.
+
+    `out` gets ``checkpoint.pt``, ``prediction.h5ad`` (embedding and imputed values),
+    ``metadata.json``, ``history.json`` and ``curves.svg``.
+    """
+    check_config(config)
+    try:
+        build(recipe)
+    except SetupError as error:
+        raise ContractError(str(error)) from None
+    out.mkdir(parents=True, exist_ok=True)
+    state = out / "checkpoint.pt"
+    if resume and not state.is_file():
+        raise ContractError(f"there is no checkpoint {state} to resume from")
+    given = {**config.model, **params, "state": str(state.absolute()), "resume": resume}
+    with tempfile.TemporaryDirectory(prefix="lacuna-train-") as folder:
+        room = Path(folder)
+        row = {"dataset": config.file.stem, "task": TASK}
+        tasks.load(TASK).import_dataset(row, config.file, room / "raw.h5ad")
+        write_input(room / "raw.h5ad", room / "input.h5ad")
+        (room / "params.json").write_text(json.dumps(given))
+        words = [recipe.env / "bin/python", "-P", "-m", "lacuna_contract.harness"]
+        words += [recipe.env / "model/main.py", "--params", room / "params.json"]
+        words += ["--input", room / "input.h5ad", "--output", room / "prediction.h5ad"]
+        words += ["--metadata", room / "metadata.json"]
+        env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+        done = subprocess.run([str(w) for w in words], cwd=room, env=env, capture_output=True)
+        if done.returncode:
+            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+            raise ContractError(f"{recipe.name} failed: {lines[-1].removeprefix('error: ')}")
+        metadata = json.loads((room / "metadata.json").read_text())
+        if reason := metadata.get("not_applicable"):
+            raise ContractError(f"{recipe.name} declines this dataset: {reason}")
+        for name in ("prediction.h5ad", "metadata.json"):
+            # Beside where it goes: a move within a file system is whole or not at all.
+            half = out / f".{name}.half"
+            half.write_bytes((room / name).read_bytes())
+            half.replace(out / name)
+    details = metadata["details"]
+    history = details.get("history", {})
+    (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+    if history:
+        (out / "curves.svg").write_text(curves(history, details.get("best_epoch", 1)))
+    return metadata
+
+
+def main(command: str, arguments: Sequence[str]) -> int:
+    """``train-<model>``; 1 and a sentence on stderr when something was wrong."""
+    name = Path(command).name.removeprefix("train-").replace("-", "_")
+    parser = argparse.ArgumentParser(
+        prog=Path(command).name, description=f"Train the model {name} on a multimodal dataset."
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML: data, mock, model")
+    parser.add_argument("--out", type=Path, help="default: results/training/<model>/<config>")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--gpu", action="store_true", help="train on a GPU")
+    parser.add_argument("--models-dir", type=Path, action="append", default=[], help="more models")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. epochs=100")
+    args = parser.parse_intermixed_args(arguments)
+    try:
+        config = read_config(args.config)
+        params = overrides(args.overrides) | ({"device": "cuda"} if args.gpu else {})
+        recipes, _ = local.discover(args.models_dir)
+        able = {n: r for n, r in recipes.items() if TASK in r.manifest["tasks"] and r.has_venv}
+        if name not in able:
+            raise ContractError(suggest(name, able, "multimodal model"))
+        out = args.out or Path("results/training") / name / args.config.stem
+        metadata = train(able[name], config, params, out, args.resume)
+    except ContractError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    plain = {k: v for k, v in metadata["details"].items() if isinstance(v, (int, float, str))}
+    print(f"{out}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in plain.items()))
+    return 0

@@ -1,0 +1,178 @@
+"""The command train-mosaic-vae, on what the mock generator's commands write."""
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from scipy.stats import rankdata
+
+from lacuna.mock.cli import make_mock_multimodal
+from lacuna.training import main
+from lacuna_contract.h5ad import Matrix, open_h5ad
+from lacuna_contract.tasks import multimodal
+
+SMALL = ["--cells", "200", "--genes", "150", "--peaks", "400", "--proteins", "12"]
+FEW = ["--cells", "60", "--genes", "40", "--peaks", "60", "--proteins", "6"]
+
+
+def mock(folder: Path, problem: str, *flags: str) -> Path:
+    """A dataset, its truth, and its configuration, whose path is returned."""
+    config = folder / f"{problem}.yaml"
+    words = ["--problem", problem, "--out", folder / f"{problem}.h5ad", "--config-out", config]
+    words += ["--truth-out", folder / f"{problem}.truth.h5ad", *flags]
+    assert make_mock_multimodal([str(word) for word in words]) == 0
+    return config
+
+
+def train(config: Path, out: Path, *words: str) -> int:
+    return main("bin/train-mosaic-vae", ["--config", str(config), "--out", str(out), *words])
+
+
+def imputed(out: Path) -> dict[str, np.ndarray]:
+    with h5py.File(out / "prediction.h5ad") as file:
+        found = file.get("uns/imputed", {})
+        values = {name: found[name]["values"][:] for name in found}
+        return values | {"embedding": file["obsm/X_embedding"][:]}
+
+
+def hidden(config: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """What was hidden of a modality, and the features' means over the cells that have it."""
+    data = multimodal.read(config.with_suffix(".h5ad"))
+    with open_h5ad(config.with_suffix(".truth.h5ad")) as file:
+        true = Matrix(file[multimodal.SLOTS[name]]).rows(0, data.n_cells)
+    true = true if isinstance(true, np.ndarray) else true.toarray()
+    seen = data.counts[name][data.has[name]].toarray()
+    if name == "adt":
+        true, seen = np.log1p(true), np.log1p(seen)
+    return true[data.asked[name].cells], seen.mean(axis=0)
+
+
+def auroc_by_peak(true: np.ndarray, score: np.ndarray) -> float:
+    """Mean over the peaks that are open in some cells and closed in others; 0.5 for a constant."""
+    some = (true.any(axis=0)) & (~true.all(axis=0))
+    true, ranks = true[:, some], rankdata(score[:, some], axis=0)
+    n = true.sum(axis=0)
+    return float(np.mean(((ranks * true).sum(axis=0) - n * (n + 1) / 2) / (n * (len(true) - n))))
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory) -> Path:
+    """The configuration of a tiny mosaic."""
+    return mock(tmp_path_factory.mktemp("few"), "mosaic", *FEW)
+
+
+@pytest.fixture(scope="module")
+def whole(few, tmp_path_factory) -> Path:
+    """The folder of a run of six epochs on it."""
+    out = tmp_path_factory.mktemp("whole")
+    assert train(few, out, "epochs=6", "save_every=2") == 0
+    return out
+
+
+def test_on_a_mosaic_it_beats_the_mean_of_each_modality(tmp_path):
+    config = mock(tmp_path, "mosaic", *SMALL)
+    assert train(config, tmp_path / "out", "epochs=120") == 0
+    found = imputed(tmp_path / "out")
+    true, mean = hidden(config, "adt")
+    assert ((found["adt"] - true) ** 2).mean() < 0.75 * ((mean - true) ** 2).mean()
+    true, mean = hidden(config, "rna")
+    # The cells' depths are predicted: neither zero nor all alike.
+    assert 0.8 < found["rna"].mean() / true.mean() < 1.25
+    squares = [((np.log1p(x) - np.log1p(true)) ** 2).mean() for x in (found["rna"], mean)]
+    assert squares[0] < 0.95 * squares[1]
+    true, _ = hidden(config, "atac")
+    assert auroc_by_peak(true, found["atac"]) > 0.58
+    details = json.loads((tmp_path / "out/metadata.json").read_text())["details"]
+    assert details["active_dimensions"] >= 4
+    history = json.loads((tmp_path / "out/history.json").read_text())
+    assert history["held_out"][details["best_epoch"] - 1] == min(history["held_out"])
+    assert "<svg" in (tmp_path / "out/curves.svg").read_text()
+
+
+def test_on_a_bridge_it_beats_the_mean_of_each_modality(tmp_path):
+    bridge = ["--share", "bridge=0.15", "--atac-density", "0.06"]
+    config = mock(tmp_path, "bridge", *SMALL, "--cells", "300", *bridge)
+    assert train(config, tmp_path / "out", "epochs=120") == 0
+    found = imputed(tmp_path / "out")
+    true, _ = hidden(config, "atac")
+    assert auroc_by_peak(true, found["atac"]) > 0.56
+    true, mean = hidden(config, "rna")
+    squares = [((np.log1p(x) - np.log1p(true)) ** 2).mean() for x in (found["rna"], mean)]
+    assert squares[0] < squares[1]
+
+
+def test_a_run_that_was_interrupted_ends_where_it_would_have(few, whole, tmp_path):
+    assert train(few, tmp_path, "epochs=3", "save_every=2") == 0
+    assert train(few, tmp_path, "epochs=6", "save_every=2", "--resume") == 0
+    histories = [json.loads((x / "history.json").read_text()) for x in (whole, tmp_path)]
+    assert histories[0] == histories[1]
+    assert len(histories[0]["held_out"]) == 6
+    once, twice = imputed(whole), imputed(tmp_path)
+    for name, values in once.items():
+        np.testing.assert_array_equal(values, twice[name])
+
+
+def test_a_checkpoint_of_another_shape_is_refused(few, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "out")
+    assert train(few, tmp_path / "out", "latent=4", "--resume") == 1
+    said = capsys.readouterr().err
+    assert "checkpoint of another network" in said
+    assert "is [16, " in said
+
+
+def test_there_must_be_a_checkpoint_to_resume(few, tmp_path, capsys):
+    assert train(few, tmp_path, "--resume") == 1
+    assert "no checkpoint" in capsys.readouterr().err
+
+
+def test_a_fit_that_diverges_is_an_error(few, tmp_path, capsys):
+    assert train(few, tmp_path, "rate=1e30", "epochs=5") == 1
+    assert "loss became" in capsys.readouterr().err
+    assert not (tmp_path / "prediction.h5ad").exists()
+
+
+def test_unknown_parameters_are_errors(few, tmp_path, capsys):
+    assert train(few, tmp_path, "epoch=5") == 1
+    assert "Did you mean 'epochs'" in capsys.readouterr().err
+    # These are seen before anything is run.
+    assert train(few, tmp_path, "resume=true") == 1
+    assert "set by this command" in capsys.readouterr().err
+    assert train(few, tmp_path, "epochs") == 1
+    assert "such as epochs=100" in capsys.readouterr().err
+
+
+def test_parameters_of_the_configuration_reach_the_model(few, whole, tmp_path, capsys):
+    content = yaml.safe_load(few.read_text())
+    content["data"]["file"] = str(few.with_suffix(".h5ad"))
+    config = tmp_path / "mosaic.yaml"
+    config.write_text(yaml.safe_dump(content | {"model": {"epochs": 2, "latent": 3}}))
+    # What is said on the command line counts for more.
+    assert train(config, tmp_path / "out", "epochs=1") == 0
+    assert imputed(tmp_path / "out")["embedding"].shape == (60, 3)
+    assert len(json.loads((tmp_path / "out/history.json").read_text())["train"]) == 1
+    assert train(few, tmp_path / "other", "epochs=1", "seed=1") == 0
+    first, other = (
+        json.loads((out / "history.json").read_text())["train"][0]
+        for out in (whole, tmp_path / "other")
+    )
+    assert first != other  # the same seed gives the same, see the interrupted run
+    config.write_text(yaml.safe_dump(content | {"modle": {}}))
+    assert train(config, tmp_path / "out") == 1
+    assert "modle" in capsys.readouterr().err
+
+
+def test_a_model_that_there_is_not(few, capsys):
+    assert main("train-mosaic-vea", ["--config", str(few)]) == 1
+    assert "Did you mean 'mosaic_vae'" in capsys.readouterr().err
+
+
+def test_nothing_tells_how_the_modalities_belong_together(tmp_path, capsys):
+    config = mock(tmp_path, "unpaired", *FEW)
+    with h5py.File(tmp_path / "unpaired.h5ad", "r+") as file:
+        del file["uns/peak_gene"]
+    assert train(config, tmp_path / "out") == 1
+    assert "declines" in capsys.readouterr().err
