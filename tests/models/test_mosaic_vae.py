@@ -7,7 +7,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import yaml
 from scipy.stats import rankdata
 
 from lacuna.mock.cli import make_mock_multimodal
@@ -143,26 +142,6 @@ def test_unknown_parameters_are_errors(few, tmp_path, capsys):
     assert "set by this command" in capsys.readouterr().err
     assert train(few, tmp_path, "epochs") == 1
     assert "such as epochs=100" in capsys.readouterr().err
-
-
-def test_parameters_of_the_configuration_reach_the_model(few, whole, tmp_path, capsys):
-    content = yaml.safe_load(few.read_text())
-    content["data"]["file"] = str(few.with_suffix(".h5ad"))
-    config = tmp_path / "mosaic.yaml"
-    config.write_text(yaml.safe_dump(content | {"model": {"epochs": 2, "latent": 3}}))
-    # What is said on the command line counts for more.
-    assert train(config, tmp_path / "out", "epochs=1") == 0
-    assert imputed(tmp_path / "out")["embedding"].shape == (60, 3)
-    assert len(json.loads((tmp_path / "out/history.json").read_text())["train"]) == 1
-    assert train(few, tmp_path / "other", "epochs=1", "seed=1") == 0
-    first, other = (
-        json.loads((out / "history.json").read_text())["train"][0]
-        for out in (whole, tmp_path / "other")
-    )
-    assert first != other  # the same seed gives the same, see the interrupted run
-    config.write_text(yaml.safe_dump(content | {"modle": {}}))
-    assert train(config, tmp_path / "out") == 1
-    assert "modle" in capsys.readouterr().err
 
 
 def test_a_model_that_there_is_not(few, capsys):

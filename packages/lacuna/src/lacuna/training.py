@@ -37,7 +37,7 @@ RESERVED = ("state", "resume")
 
 
 def overrides(words: Sequence[str]) -> dict[str, Any]:
-    """``rate=0.01`` as {"rate": 0.01}; values are read as YAML."""
+    """``rate=0.01`` as {"rate": 0.01}; values are JSON or YAML."""
     found: dict[str, Any] = {}
     for word in words:
         name, sign, value = word.partition("=")
@@ -45,8 +45,16 @@ def overrides(words: Sequence[str]) -> dict[str, Any]:
             raise ContractError(f"'{word}' is not a parameter of the model such as epochs=100")
         if name in RESERVED:
             raise ContractError(f"'{name}' is set by this command (see --resume and --out)")
-        found[name] = yaml.safe_load(value)
+        found[name] = read_value(value)
     return found
+
+
+def read_value(text: str) -> Any:
+    """As JSON, else as YAML: YAML takes 1e-3 for a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
 
 
 def write_input(raw: Path, output: Path) -> None:
