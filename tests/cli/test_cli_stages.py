@@ -178,7 +178,7 @@ def test_import_of_a_staged_file(staged, tmp_path, capsys):
     arguments += [str(tmp_path / "out.h5ad"), "--source"]
     assert main([*arguments, str(staged / "data.h5ad")]) == 0
     assert main([*arguments, str(tmp_path / "none.h5ad")]) == 1
-    assert "none.h5ad: no such file" in capsys.readouterr().err
+    assert "dataset 'd': s3://somewhere/x.h5ad: no such file" in capsys.readouterr().err
 
 
 def test_evaluation_imports_nothing_heavy(staged, files):

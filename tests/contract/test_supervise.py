@@ -142,7 +142,10 @@ def test_a_child_that_left_the_session_and_its_parent_is_stopped_too(run, tmp_pa
     _, status = run(daemon + GOOD)
     assert status["status"] == "ok"
     stat = Path("/proc", (tmp_path / "daemon").read_text(), "stat")
-    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    until = time.monotonic() + 10  # a signal takes effect when the system comes to it
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < until, "the daemon lives on"
+        time.sleep(0.05)
 
 
 def test_a_model_ends_with_its_supervisor(tmp_path):

@@ -19,7 +19,7 @@ from lacuna_contract.schema import read_json
 from lacuna_contract.supervise import sha256
 
 FOLDER = ROOT / "containers/models/scgpt"
-INSIDE = Path(__file__).parent / "scgpt_inside/main.py"
+INSIDE = Path(__file__).parent / "_scgpt_inside/main.py"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from clones import Clone
+from clones import ROOT, Clone
+
+STAGES = sorted(
+    f"stage-{path.name}" for path in (ROOT / "containers/stages").iterdir() if path.is_dir()
+)
 
 
 def envs(clone: Clone) -> list[str]:
@@ -18,7 +22,7 @@ def envs(clone: Clone) -> list[str]:
 def test_an_environment_runs_its_model(clone: Clone, tmp_path: Path) -> None:
     done = clone.run("bin/build-envs", "one")
     assert done.returncode == 0, done.stderr
-    assert envs(clone) == ["one", "stage-evaluate", "stage-prepare", "stage-report"]
+    assert envs(clone) == ["one", *STAGES]
     found = clone.discover("--models", "one", "--engine", "venv")
     env = Path(found["models"]["one"]["env"])
     assert (env / "model/main.py").is_file()
@@ -42,7 +46,7 @@ def test_two_builders_make_one_environment(clone: Clone) -> None:
     both = [subprocess.Popen(command, env=told, stderr=subprocess.PIPE, text=True) for _ in "ab"]
     said = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    assert envs(clone) == ["one", "stage-evaluate", "stage-prepare", "stage-report"]
+    assert envs(clone) == ["one", *STAGES]
 
 
 def test_a_failed_build_leaves_nothing_and_says_why(clone: Clone) -> None:
