@@ -13,6 +13,7 @@ environment with peers.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import textwrap
@@ -86,8 +87,8 @@ def against_flash(
         )
         try:
             done = subprocess.run(
-                [sys.executable, "-c", code],
-                capture_output=True, text=True, check=True, timeout=FULL,
+                [sys.executable, "-c", code, json.dumps(sizes)],
+                stdout=subprocess.PIPE, text=True, check=True, timeout=FULL,
                 cwd=Path(__file__).parent,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
