@@ -17,7 +17,8 @@ workflow {
     }
     Sandbox.hideBin()
     // e.g. [stages: [prepare: [image: 'lacuna/stage-prepare:3f9a', env: null], ...], models: [[name: 'svd', ...], ...]]
-    found = Parameters.check(projectDir, params) ? Software.discover(projectDir, params) : null
+    sound = Parameters.check(projectDir, params) && Profiles.check(projectDir, workflow.profile)
+    found = sound ? Software.discover(projectDir, params) : null
     stages = found.stages
     sheet = params.sheet ? file(params.sheet, checkIfExists: true) : []
 

@@ -3,13 +3,12 @@ import java.nio.file.Path
 
 /** plan.json, and what the tasks need of it. */
 class Plan {
+    /** By run id. Here and not in a task's input: it is no part of what decides whether a run is current. */
     static private final Map<String, String> LABELS = [:].asSynchronized()
-    static private Map metrics = [:]
 
     /** The plan, its runs numbered with how often they were retried on demand. */
     static Map read(Path json, Map params) {
         def plan = Json.parse(json.text)
-        metrics = plan.metrics
         def missing = plan.datasets.findAll { row -> row.source && !Files.exists(source(row, params.sheet)) }
         if (missing) {
             nextflow.Nextflow.error("${params.sheet}: these files are not there:\n  " +
@@ -18,6 +17,7 @@ class Plan {
         def retries = Retries.read(params)
         def wanted = plan.runs.findAll { run -> !run.not_applicable }.countBy { run -> run.key }
         plan.runs.each { run ->
+            run.metrics = plan.metrics[run.task]
             run.group = run.together ? run.key : run.id
             run.group_size = run.together ? wanted[run.key] ?: 0 : 1
             LABELS[run.id] = "${run.name} #${run.index}".toString()
@@ -60,15 +60,15 @@ class Plan {
             first += all[place].size()
             [run: identity(runs[i]), files: numbers]
         }
-        return [entries, metrics[runs[0].task], truths[0], all.flatten(), Software.stage(stages, 'evaluate', runs[0].task)]
+        return [entries, runs[0].metrics, truths[0], all.flatten(), Software.stage(stages, 'evaluate', runs[0].task)]
     }
 
     /** The run that a folder of a record belongs to. */
     static String id(Path folder) { folder.subpath(folder.nameCount - 3, folder.nameCount).toString() }
 
-    /** The file of a dataset. Paths in a dataset sheet are relative to the sheet. */
+    /** The file of a dataset. Paths in a dataset sheet are relative to the sheet, and ~ is the home folder. */
     static Path source(Map row, Object sheet) {
-        def path = row.source.toString()
+        def path = row.source.toString().replaceFirst('^~/', java.util.regex.Matcher.quoteReplacement(System.getenv('HOME') + '/'))
         if (!sheet || path.startsWith('/') || path.contains('://')) { return nextflow.Nextflow.file(path) }
         return nextflow.Nextflow.file(sheet).parent.resolve(path)
     }

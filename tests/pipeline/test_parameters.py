@@ -121,6 +121,49 @@ def test_a_misspelt_profile_is_named(project: Project) -> None:
     assert "docker" in (done.stdout + done.stderr).replace("dokcer", "")
 
 
+PROFILES = [
+    # profiles, executor, folder of PATH with sbatch in it: what is said
+    ("venv", "local", False, []),
+    ("gpu,slurm,apptainer", "slurm", True, []),
+    ("venv,docker", "local", False, ["venv and docker each name the engine to run with; take one"]),
+    ("slurm, k8s,venv", "k8s", True, ["slurm and k8s each name the place to run with"]),
+    ("slurm,venv", "slurm", False, ["submitted with sbatch, which is not on PATH"]),
+    ("podman,docker,slurm", "slurm", False, ["podman and docker each", "sbatch, which is not"]),
+    (None, "sge", True, ["submitted with qsub, which is not on PATH"]),
+]
+
+
+def test_profiles_that_do_not_fit_together(fresh: Project) -> None:
+    (fresh.folder / "sbatch").write_text("#!/bin/sh\n")
+    (fresh.folder / "sbatch").chmod(0o755)
+    paths = {False: "/nowhere:", True: f"/nowhere:{fresh.folder}"}
+    cases = [[given, executor, paths[there]] for given, executor, there, _ in PROFILES]
+    (fresh.folder / "cases.json").write_text(json.dumps(cases))
+    (fresh.folder / "cases.nf").write_text("""workflow {
+        def cases = Json.parse(file("${projectDir}/cases.json").text)
+        def said = cases.collect { row -> Profiles.problems(projectDir, row[0], row[1], row[2]) }
+        file("${projectDir}/said.json").text = Json.text(said)
+    }""")
+    command = [str(ROOT / "bin" / "nextflow"), "run", "cases.nf", "-profile", "venv"]
+    done = subprocess.run(command, cwd=fresh.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    answers = json.loads((fresh.folder / "said.json").read_text())
+    for (*case, expected), said in zip(PROFILES, answers, strict=True):
+        assert len(said) == len(expected), (case, said)
+        for words, text in zip(expected, said, strict=True):
+            assert words in text, case
+
+
+def test_two_engines_are_refused_before_any_task(project: Project) -> None:
+    project.model("good")
+    done = project.run(profile="venv,docker")
+    assert done.returncode == 1
+    said = done.stderr + done.stdout
+    assert "venv and docker each name the engine" in said
+    assert "apptainer, docker, podman, venv" in said
+    assert "Submitted process" not in said
+
+
 def test_what_the_plan_refuses_is_said_plainly(project: Project) -> None:
     project.model("good")
     done = project.run("--metrics", "bad")

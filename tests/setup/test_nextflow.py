@@ -52,6 +52,24 @@ def test_an_old_one_on_path_is_left_aside(tools: Path, tmp_path: Path) -> None:
     assert "--add-opens=java.base/java.lang=ALL-UNNAMED" in done.stdout
 
 
+def test_a_plug_in_that_cannot_be_had_is_named(tools: Path, tmp_path: Path) -> None:
+    program(tools, "java", 'openjdk version "17.0.15" 2025-04-15', stream=2)
+    (tmp_path / "nextflow/24.10.0").mkdir(parents=True)
+    words = ["run", "main.nf", "-profile", "gpu, awsbatch"]
+    done = start([tools], tmp_path, *words)
+    room = tmp_path / "nextflow/home/plugins"
+    assert done.returncode == 1
+    assert f"profile awsbatch needs Nextflow's plug-in nf-amazon: {room} has none" in done.stderr
+    (room / "nf-amazon-2.9.0").mkdir(parents=True)
+    assert start([tools], tmp_path, *words).stdout.startswith("java ")
+
+
+def test_a_nextflow_that_downloads_its_plug_ins_is_started(tools: Path, tmp_path: Path) -> None:
+    program(tools, "nextflow", "nextflow version 25.10.4.10000")
+    done = start([tools, Path("/bin")], tmp_path, "run", "main.nf", "-profile", "awsbatch")
+    assert done.stdout == "nextflow run main.nf -profile awsbatch\n"
+
+
 def test_a_java_too_old_is_named(tools: Path, tmp_path: Path) -> None:
     program(tools, "java", 'java version "1.8.0_402"', stream=2)
     done = start([tools], tmp_path, "-version")

@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from clones import Clone, make_model
+from clones import MANIFEST, Clone, make_model
 
 from lacuna.parameters import Problems
 from lacuna.plan import choose_variants
+from lacuna.setup import environments, images, registry
 
 ROOT = Path(__file__).resolve().parents[2]
+WITH_MULTIMODAL = ["evaluate", "evaluate_multimodal", "prepare", "report"]
 
 
 def test_every_folder_of_this_repository_is_found() -> None:
@@ -160,8 +162,39 @@ def test_what_is_not_built_is_named_with_the_command_that_builds_it(clone: Clone
     done = clone.run("bin/discover", "--engine=venv", "--models=two", "--tasks=segmentation")
     assert done.returncode == 3
     assert "no current environment of: stage-evaluate, stage-prepare" in done.stderr
-    assert done.stderr.strip().endswith("Build what is missing with: bin/build-envs two")
+    said = "Build what is missing with: bin/build-envs --tasks segmentation two"
+    assert done.stderr.strip().endswith(said)
     json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "stages"),
+    [
+        (["one"], ["evaluate", "prepare", "report"]),
+        (
+            ["one", "--tasks", "multimodal"],
+            WITH_MULTIMODAL,
+        ),
+        (["mosaic"], WITH_MULTIMODAL),
+        ([], WITH_MULTIMODAL),
+    ],
+)
+def test_only_the_stages_of_the_models_tasks_are_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], stages: list[str]
+) -> None:
+    make_model(tmp_path, "one")
+    make_model(tmp_path, "mosaic", {**MANIFEST, "tasks": ["multimodal"]})
+    built: list[list[str]] = []
+
+    def build_all(recipes: list, *_: object) -> None:
+        built.append([recipe.name for recipe in recipes if recipe.kind == "stage"])
+
+    for program in (environments, images):
+        monkeypatch.setattr(program, "build_all", build_all)
+        monkeypatch.setattr(program, "models", lambda _: registry.models([tmp_path]))
+    monkeypatch.setattr(images, "Engine", lambda _: None)
+    assert environments.main(words) == images.main(words) == 0
+    assert built == [stages, stages]
 
 
 def test_images_of_a_registry_carry_its_name(clone: Clone) -> None:

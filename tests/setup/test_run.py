@@ -121,6 +121,7 @@ WRONG = [
     (["-models", "one"], "unknown parameter '-models'. Did you mean '--models'?"),
     (["-profile", "apptainer"], "apptainer pulls its images: build and push them with"),
     (["--engine", "apptainer"], "apptainer pulls its images: build and push them with"),
+    (["-profile", "venv,docker"], "-profile names several engines: venv, docker; take one"),
 ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from lacuna.cache import cache_dir
 from lacuna.setup import kernels, launchers, tools
 from lacuna.setup.common import NOT_INSTALLED, ROOT, SetupError, alone, copy
-from lacuna.setup.registry import Recipe, models, parser, select, sources, stages
+from lacuna.setup.registry import Recipe, models, parser, select, sources, stages, tasks_of
 
 PYTHON = "3.11"
 AT_ONCE = 3
@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"removed {len(removed)} environments" + "".join(f"\n  {n}" for n in removed))
             return 0
         chosen = select(found, ",".join(asked.models) or "all")
-        build_all([*stages(asked.tasks), *chosen])
+        build_all([*stages(asked.tasks or tasks_of(chosen)), *chosen])
     except SetupError as error:
         print(f"bin/build-envs: {error}", file=sys.stderr)
         return 1

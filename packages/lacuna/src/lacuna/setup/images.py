@@ -26,6 +26,7 @@ from lacuna.setup.registry import (
     stack_digest,
     stack_names,
     stages,
+    tasks_of,
 )
 
 AT_ONCE = 2
@@ -259,8 +260,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             removed = prune([*stages(), *found], engine)
             print(f"removed {len(removed)} images" + "".join(f"\n  {n}" for n in removed))
             return 0
-        recipes = [*stages(asked.tasks), *select(found, ",".join(asked.models) or "all")]
-        recipes = in_containers(recipes)
+        chosen = select(found, ",".join(asked.models) or "all")
+        recipes = in_containers([*stages(asked.tasks or tasks_of(chosen)), *chosen])
         build_all(recipes, engine, asked.registry)
         if asked.push:
             push(recipes, engine, asked.registry)

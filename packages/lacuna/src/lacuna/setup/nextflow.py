@@ -28,6 +28,8 @@ OPENED = """
     sun.net.www.protocol.https sun.net.www.protocol.ftp sun.net.www.protocol.file
     jdk.internal.misc jdk.internal.vm java.util.regex
 """
+# What a place needs that is no part of Nextflow itself, by profile.
+PLUGINS = {"awsbatch": "nf-amazon", "google": "nf-google"}
 POM = """<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>lacuna</groupId><artifactId>fetch</artifactId><version>1</version>
@@ -115,11 +117,35 @@ def command() -> list[str]:
     return [program, "-XX:+TieredCompilation", *opened, *options, *classes, "nextflow.cli.Launcher"]
 
 
+def profiles(words: Sequence[str]) -> list[str]:
+    """The profiles of a command line."""
+    options = ([*words, ""][i + 1] for i, word in enumerate(words) if word == "-profile")
+    return [name.strip() for names in options for name in names.split(",") if name.strip()]
+
+
+def check_plugins(names: Sequence[str]) -> None:
+    """SetupError where a profile needs a plug-in that is not there and will not be downloaded."""
+    if os.environ.get("NXF_OFFLINE", "").lower() != "true":
+        return
+    home = os.environ.get("NXF_HOME") or Path.home() / ".nextflow"
+    room = Path(os.environ.get("NXF_PLUGINS_DIR") or Path(home) / "plugins")
+    for name in names:
+        plugin = PLUGINS.get(name)
+        if plugin and not list(room.glob(f"{plugin}-*")):
+            raise SetupError(
+                f"profile {name} needs Nextflow's plug-in {plugin}: {room} has none, and this "
+                "Nextflow is offline (NXF_OFFLINE=true). Put a nextflow of your own on PATH, which "
+                f"downloads it, or the unpacked plug-in into {room}/{plugin}-VERSION"
+            )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """``bin/nextflow``."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         start = command()
+        if "run" in words:
+            check_plugins(profiles(words))
     except SetupError as error:
         print(f"bin/nextflow: {error}", file=sys.stderr)
         return 1

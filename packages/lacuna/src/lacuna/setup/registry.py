@@ -245,8 +245,16 @@ def listing(
     }
 
 
-def missing(recipes: list[Recipe], engine: str, registry: str | None = None) -> str | None:
-    """What an engine lacks to run these recipes and the command that builds it. None: nothing."""
+def tasks_of(chosen: Sequence[Recipe]) -> str:
+    """The tasks that some of these models does, joined by commas."""
+    return ",".join(sorted({task for r in chosen for task in r.manifest.get("tasks") or ()}))
+
+
+def missing(
+    recipes: list[Recipe], engine: str, registry: str | None = None, tasks: str | None = None
+) -> str | None:
+    """What an engine lacks to run these recipes and the command that builds it. None: nothing.
+    `tasks` are those whose stages are among the recipes, as in `stages`."""
     from lacuna.setup import images
 
     if engine == "venv":
@@ -261,6 +269,9 @@ def missing(recipes: list[Recipe], engine: str, registry: str | None = None) -> 
         return None
     wanted = " ".join(r.name for r in lacking if r.kind == "model")
     what = "environment" if engine == "venv" else "image"
+    if any(r.kind == "stage" for r in lacking):
+        # Without it, the stages of the models' own tasks are all that is built.
+        command += f" --tasks {tasks or 'all'}"
     return (
         f"no current {what} of: {', '.join(r.label for r in lacking)}\n"
         f"Build what is missing with: {command} {wanted}".rstrip()
@@ -277,7 +288,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument(
         "--registry", help="where images are pulled from, e.g. registry.example.org/lacuna"
     )
-    made.add_argument("--tasks", default="all", help="whose stages are needed (default: all)")
+    made.add_argument("--tasks", help="whose stages are needed (default: all that models do)")
     return made
 
 
@@ -293,7 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = listing(chosen, asked.registry, asked.checkpoints, asked.tasks)
         print(json.dumps(found, indent=2))
         recipes = [*stages(asked.tasks), *chosen]
-        lack = asked.engine and missing(recipes, asked.engine, asked.registry)
+        lack = asked.engine and missing(recipes, asked.engine, asked.registry, asked.tasks)
     except SetupError as error:
         print(f"bin/discover: {error}", file=sys.stderr)
         return 2

@@ -164,17 +164,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         at = words.index("--engine")
         del words[at : at + 2]
     words = [w for w in words if not w.startswith("--engine=")]
-    profiles = (value(words, "-profile") or "").split(",")
+    profiles = nextflow.profiles(words)
     named = [p for p in profiles if p in ENGINES]
     begin = time.monotonic()
     try:
         given = [*from_file(words), *words]
         check(given)
+        if len(set(named)) > 1:
+            raise SetupError(f"-profile names several engines: {', '.join(named)}; take one")
         own_room, registry = value(given, "--models_dir"), value(given, "--registry")
         chosen = select(models([own_room] if own_room else []), value(given, "--models") or "core")
         engine = choose(named[0] if named else asked, registry)
         set_up(engine, [*stages(value(words, "--tasks") or DEFAULTS["--tasks"]), *chosen], registry)
         start = nextflow.command()
+        nextflow.check_plugins(profiles)
         words = pipeline(words, engine if not named else None)
     except SetupError as error:
         print(f"bin/run: {error}", file=sys.stderr)

@@ -1,0 +1,38 @@
+import java.nio.file.Files
+import java.nio.file.Path
+
+/** What is wrong with the profiles of a run, before any of its tasks starts. */
+class Profiles {
+    /** The program that submits a job, by executor: Nextflow itself would only miss it at the first task. */
+    static private final Map<String, String> SUBMIT = [slurm: 'sbatch', sge: 'qsub', pbs: 'qsub', pbspro: 'qsub', lsf: 'bsub']
+
+    /** True when the profiles can be combined and this machine can submit jobs; stops the pipeline otherwise. */
+    static boolean check(Path projectDir, String profile) {
+        def executor = nextflow.Global.session.config.navigate('process.executor')
+        def wrong = problems(projectDir, profile, executor instanceof CharSequence ? executor.toString() : 'local', System.getenv('PATH'))
+        if (wrong) { Ending.refuse(wrong.join('\n')) }
+        return true
+    }
+
+    static List<String> problems(Path projectDir, String profile, String executor, String path) {
+        def given = (profile ?: '').tokenize(',')*.trim().unique()
+        def wrong = [engine: /(?m)^params\.engine *=/, place: /(?m)^ *executor *= *'/].collect { what, setting ->
+            def known = setBy(projectDir, setting)
+            def several = given.findAll { name -> name in known }
+            several.size() < 2 ? null : "-profile ${profile}: ${several.join(' and ')} each name the ${what} to run with; " +
+                "take one of: ${known.join(', ')}"
+        }
+        def program = SUBMIT[executor]
+        if (program && !path.tokenize(':').any { folder -> Files.isExecutable(Path.of(folder, program)) }) {
+            wrong << "jobs of the executor '${executor}' are submitted with ${program}, which is not on PATH: start the pipeline on a machine that " +
+                "submits jobs, such as the cluster's login node, or leave the profile out"
+        }
+        return wrong.findAll { problem -> problem }*.toString()
+    }
+
+    /** The profiles that make a setting, as their files in conf/ say. */
+    static private List<String> setBy(Path projectDir, String setting) {
+        projectDir.resolve('conf').toFile().listFiles().findAll { file -> file.name.endsWith('.config') && file.text =~ setting }
+            *.name*.replace('.config', '').sort() - 'base'
+    }
+}
