@@ -24,6 +24,22 @@ def test_rows(tmp_path):
     assert locate({"path": "s3://bucket/x.h5ad"}, path) == "s3://bucket/x.h5ad"
 
 
+@pytest.mark.parametrize("sign", [";", "\t", "; "])
+def test_columns_as_spreadsheets_separate_them(tmp_path, sign):
+    lines = [["dataset", "path", "layer"], ["mine", "a,b.h5ad", "counts"], ["other", "c.h5ad", ""]]
+    path = sheet(tmp_path, "\n".join(sign.join(cells) for cells in lines))
+    assert read_sheet(path) == [
+        {"dataset": "mine", "path": "a,b.h5ad", "layer": "counts", "task": "reconstruction"},
+        {"dataset": "other", "path": "c.h5ad", "task": "reconstruction"},
+    ]
+
+
+def test_a_path_from_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert locate({"path": "~/a.h5ad"}, tmp_path / "s.csv") == "/home/me/a.h5ad"
+    assert locate({"path": "~a.h5ad"}, tmp_path / "s.csv") == str(tmp_path / "~a.h5ad")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -31,12 +47,12 @@ def test_rows(tmp_path):
         ("dataset,path,cel_type\nm,a,b\n", "unknown column 'cel_type'. Did you mean 'cell_type'?"),
         ("dataset,path,path\nm,a,b\n", "column 'path' is given twice"),
         ("dataset,path\nm,a\nm,b\n", "line 3: dataset 'm' is there already, in line 2"),
-        ("dataset,path\nm\n", "line 2: .*'path' is a required property"),
+        ("dataset,path\nm\n", "csv: line 2: 'path' is a required property"),
         ("dataset,path\nm,a,b\n", "line 2: more values than columns: ..b.."),
-        ("dataset,path\nmy data,a\n", "line 2: .*dataset: expected letters, digits"),
+        ("dataset,path\nmy data,a\n", "csv: line 2: dataset: expected letters, digits"),
         ("dataset,path\n", "the sheet has no rows"),
-        ("dataset,path,subsample\nm,a,0\n", "line 2: .*subsample: expected a whole number from 1"),
-        ("dataset,path,subsample_seed\nm,a,x\n", "line 2: .*subsample_seed: expected a whole"),
+        ("dataset,path,subsample\nm,a,0\n", "csv: line 2: subsample: expected a whole number"),
+        ("dataset,path,subsample_seed\nm,a,x\n", "csv: line 2: subsample_seed: expected a"),
         ("", "column 'dataset' is missing"),
     ],
 )

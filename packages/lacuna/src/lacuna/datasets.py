@@ -25,6 +25,8 @@ PBMC3K_SHAPE = (2_700, 32_738)
 PBMC3K_FIRST = ("AAACATACAACCAC-1", "MIR1302-10")
 #: How far a value may be from a whole number to be taken for it; in `pbmc` all are within 0.12.
 ROUNDING = 0.2
+#: What may stand between the columns of a dataset sheet; the first of them in its header does.
+SEPARATORS = (",", ";", "\t")
 
 
 def read_sheet(path: str | Path) -> list[dict[str, Any]]:
@@ -41,7 +43,10 @@ def read_sheet(path: str | Path) -> list[dict[str, Any]]:
         raise ContractError(f"{path} is not a CSV in UTF-8: {error}") from None
     item = load("dataset_sheet")["items"]
     known = list(item["properties"])
-    lines = csv.DictReader(text.splitlines(), restkey="", skipinitialspace=True)
+    # Spreadsheets write a semicolon where the comma is the decimal sign.
+    first = text.partition("\n")[0]
+    between = next((sign for sign in SEPARATORS if sign in first), ",")
+    lines = csv.DictReader(text.splitlines(), restkey="", skipinitialspace=True, delimiter=between)
     header = [name.strip() for name in lines.fieldnames or []]
     problems = [suggest(name, known, "column") for name in header if name not in known]
     problems += [f"column '{name}' is given twice" for name in known if header.count(name) > 1]
@@ -57,7 +62,9 @@ def read_sheet(path: str | Path) -> list[dict[str, Any]]:
             problems.append(f"{where}: more values than columns: {cells['']}")
             continue
         row = {k: v.strip() for k, v in cells.items() if v and v.strip()}
-        problems += [f"{where}: {text}" for text in errors([row], "dataset_sheet")]
+        # The schema is of the whole sheet; a person knows the row by its line.
+        found = (text.removeprefix("[0]").lstrip(".: ") for text in errors([row], "dataset_sheet"))
+        problems += [f"{where}: {text}" for text in found]
         name = row.get("dataset")
         if name in seen:
             problems.append(f"{where}: dataset '{name}' is there already, in line {seen[name]}")
@@ -72,8 +79,10 @@ def read_sheet(path: str | Path) -> list[dict[str, Any]]:
 
 
 def locate(row: dict[str, Any], sheet: str | Path) -> str:
-    """The file of a row, relative paths being relative to the sheet."""
+    """The file of a row, relative paths being relative to the sheet, and ~ the home folder."""
     source = row["path"]
+    if source.startswith("~/"):
+        return str(Path.home() / source[2:])
     if "://" in source or os.path.isabs(source):
         return source
     return str(Path(sheet).parent / source)
