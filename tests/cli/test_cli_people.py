@@ -254,14 +254,15 @@ def test_run_benchmark_records_every_failure_and_goes_on(here, room, capsys):
         "zeros": "ok",
         "truth": "ok",
         "crashes": "failed",
-        "not_a_number": "failed",
+        "not_a_number": "invalid_output",
         "declines": "not_applicable",
         "writes_nothing": "invalid_output",
         "hangs": "timed_out",
         "renames": "invalid_output",
     }
     assert "the checkpoint is missing" in found["crashes"]["reason"]
-    assert "NaN" in found["not_a_number"]["reason"]
+    assert found["not_a_number"]["reason"].startswith("the model returned ")
+    assert "NaN or infinite values" in found["not_a_number"]["reason"]
     assert "gene names are not those of the input" in found["renames"]["reason"]
     assert all("run" in status for status in found.values())
     scored = {path.parts[1] for path in Path("results").glob("*/*/*/metrics.json")}

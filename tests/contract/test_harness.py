@@ -113,24 +113,69 @@ def test_what_the_harness_fills(masked):
 
 
 @pytest.mark.parametrize(
-    ("body", "params", "message"),
+    ("body", "message"),
     [
-        ("return np.zeros((3, 3))", {}, "returned shape (3, 3); expected (30, 12)"),
-        ("return np.full(hidden.nnz, np.nan)", {}, "NaN or infinite"),
-        ("return None", {}, "returned shape ()"),
-        ("return np.zeros(hidden.nnz)", {"rnk": 3}, "Did you mean 'rank'"),
+        ("return np.zeros((3, 3))", "returned shape (3, 3); expected (30, 12)"),
+        ("return np.full(hidden.nnz, np.nan)", "NaN or infinite"),
+        ("return None", "returned shape ()"),
+        ("return np.full(counts.shape, 'high')", "returned values of type <U4; expected floats"),
+        ("return table(cells, [f'{g}!' for g in genes])", "12 gene names that are not the 12 of"),
+        ("return table(cells[1:], genes)", "29 cell names that are not the 30 of the input: 1 are"),
+        ("return table(cells + ['more'], genes)", "31 cell names that are not the 30 of the input"),
     ],
 )
-def test_what_breaks_the_contract_is_said(masked, capsys, body, params, message):
+def test_what_is_no_prediction_is_said_in_the_metadata_too(masked, capsys, body, message):
     folder, _, _ = masked
     code = f"""
+    import pandas as pd
+    def table(cells, genes):
+        return pd.DataFrame(np.zeros((len(cells), len(genes))), cells, genes)
+    @model("reconstruction")
+    def predict(counts, hidden, *, cells, genes):
+        {body}
+    """
+    assert execute(folder, code) == 1
+    assert message in capsys.readouterr().err
+    metadata = json.loads((folder / "metadata.json").read_text())
+    validate(metadata, "metadata")
+    assert message in metadata["invalid_output"]
+    assert not (folder / "prediction.h5ad").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "params", "message"),
+    [
+        ("return np.zeros(hidden.nnz)", {"rnk": 3}, "Did you mean 'rank'"),
+        ("raise ContractError('my own file is damaged')", {}, "my own file is damaged"),
+    ],
+)
+def test_what_goes_wrong_before_there_is_a_prediction_is_no_invalid_one(
+    masked, capsys, body, params, message
+):
+    folder, _, _ = masked
+    code = f"""
+    from lacuna_contract import ContractError
     @model("reconstruction")
     def predict(counts, hidden, *, rank=20):
         {body}
     """
     assert execute(folder, code, params) == 1
     assert message in capsys.readouterr().err
-    assert not (folder / "prediction.h5ad").exists()
+    assert not (folder / "metadata.json").exists()
+
+
+def test_a_table_is_matched_by_its_names(masked):
+    folder, counts, mask = masked
+    code = """
+    import pandas as pd
+    @model("reconstruction")
+    def predict(counts, hidden, *, cells, genes):
+        order = np.random.default_rng(1).permutation
+        found = pd.DataFrame(counts.toarray() + 10 * hidden.toarray(), cells, genes)
+        return found.iloc[order(len(cells)), order(len(genes))]
+    """
+    assert execute(folder, code) == 0
+    assert np.array_equal(prediction(folder)[1], counts + 10 * mask)
 
 
 def test_a_parameter_without_a_value(masked, capsys):

@@ -99,6 +99,24 @@ def test_a_model_declines(run):
     assert (status["status"], status["reason"]) == ("not_applicable", "no proteins")
 
 
+SAYS = "import json, sys\njson.dump({'invalid_output': '3 NaN'}, open('metadata.json', 'w'))\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "reason"),
+    [
+        (SAYS + "sys.exit('error: 3 NaN')", "invalid_output", "3 NaN"),
+        # Only the harness's own ending counts, and only with its word for it.
+        (SAYS + "sys.exit(2)", "failed", "the model exited with code 2: it wrote nothing"),
+        ("raise ValueError('3 NaN')", "failed", "the model exited with code 1: ValueError: 3 NaN"),
+    ],
+)
+def test_a_harness_that_refuses_what_its_model_returned(run, code, status, reason):
+    _, record = run(code)
+    assert record["status"] == status
+    assert record["reason"].startswith(reason)
+
+
 def test_a_changed_input_is_noticed(run):
     _, status = run("open('input.h5ad', 'a').write('x')\n" + GOOD)
     assert (status["status"], status["reason"]) == ("failed", "the model changed its input file")

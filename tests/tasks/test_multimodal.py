@@ -16,12 +16,12 @@ from lacuna.mock import generate_mock_dataset
 from lacuna.mock.files import read_plan
 from lacuna.parameters import Problems
 from lacuna.plan import plan_data
-from lacuna.tasks.base import InvalidOutput
 from lacuna.tasks.multimodal.conditions import conditions
 from lacuna.tasks.multimodal.evaluate import Truth
 from lacuna.tasks.multimodal.question import Cells, pose
 from lacuna_contract import ContractError
 from lacuna_contract.descriptor import check_h5ad
+from lacuna_contract.errors import InvalidOutput
 from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.tasks.multimodal import MODALITIES, read, write
 

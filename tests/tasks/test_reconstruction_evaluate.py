@@ -9,9 +9,8 @@ import pytest
 from scipy import sparse, stats
 
 from lacuna import metrics
-from lacuna.tasks.base import InvalidOutput
 from lacuna.tasks.reconstruction import TASK
-from lacuna_contract.errors import ContractError
+from lacuna_contract.errors import ContractError, InvalidOutput
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column
 from lacuna_contract.values import to_lognorm
 

@@ -11,12 +11,11 @@ from scipy import sparse, stats
 from lacuna import metrics, seeds
 from lacuna.authoring.reconstruction import simulate
 from lacuna.setup.common import ROOT
-from lacuna.tasks.base import InvalidOutput
 from lacuna.tasks.reconstruction import TASK, masking
 from lacuna.tasks.reconstruction.thinning import thin
 from lacuna_contract import harness
 from lacuna_contract.descriptor import check_h5ad
-from lacuna_contract.errors import ContractError
+from lacuna_contract.errors import ContractError, InvalidOutput
 from lacuna_contract.h5ad import H5adWriter
 from lacuna_contract.values import to_lognorm
 

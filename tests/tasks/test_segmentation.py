@@ -10,10 +10,9 @@ from lacuna import metrics, tasks
 from lacuna.authoring.segmentation import SIZES, law
 from lacuna.genome.files import write_pair
 from lacuna.report.svg import Series
-from lacuna.tasks.base import InvalidOutput
 from lacuna.tasks.segmentation import plots
 from lacuna_contract.descriptor import check_h5ad
-from lacuna_contract.errors import ContractError
+from lacuna_contract.errors import ContractError, InvalidOutput
 from lacuna_contract.h5ad import open_h5ad, read_names
 from lacuna_contract.sequences import Segmentation, boundaries
 from lacuna_contract.tasks import segmentation

@@ -59,7 +59,8 @@ def model(task: str, *, value_space: str = "counts") -> Callable[[Callable[..., 
 
     `counts` is CSR float32 (cells, genes) in which hidden entries are not stored, `hidden` a CSR
     bool matrix that is True at them. The function returns a dense array (cells, genes), or the
-    values of the hidden entries alone, a vector in the order of `hidden`'s CSR entries.
+    values of the hidden entries alone, a vector in the order of `hidden`'s CSR entries. A pandas
+    DataFrame, with the names of cells and genes, may be in another order.
 
     Where `kind` is "thinned", `counts` are a binomial part of the counts and nothing is hidden: the
     model returns a dense array, the expected counts of every entry at the depth of what it got. A

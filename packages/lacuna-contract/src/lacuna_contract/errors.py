@@ -8,6 +8,10 @@ class ContractError(ValueError):
     """A file, a name or a value breaks the contract. The message is meant for a person."""
 
 
+class InvalidOutput(ContractError):
+    """What a model returned or wrote is no prediction. The message becomes the run's reason."""
+
+
 class NotApplicable(Exception):
     """Raised by a model that cannot serve an input. The reason ends up in the run's record."""
 

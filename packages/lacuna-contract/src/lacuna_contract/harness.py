@@ -20,7 +20,7 @@ from typing import Any
 from lacuna_contract import tasks
 from lacuna_contract.authoring import Model
 from lacuna_contract.descriptor import check_h5ad
-from lacuna_contract.errors import ContractError, NotApplicable, suggest
+from lacuna_contract.errors import ContractError, InvalidOutput, NotApplicable, suggest
 from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.supervise import sha256
 
@@ -164,15 +164,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run a model; 1 and a sentence on stderr when it breaks the contract."""
     args = parse(arguments)
+    code = 0
     try:
         metadata = execute(args.main, args)
+    except InvalidOutput as error:
+        # Said in the file, too: a model that crashes ends with 1 and words on stderr as well.
+        print(f"error: {error}", file=sys.stderr)
+        metadata, code = {"invalid_output": str(error)}, 1
     except NotApplicable as reason:
         metadata = {"not_applicable": str(reason)}
     except ContractError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     Path(args.metadata).write_text(json.dumps(metadata, indent=1, default=float) + "\n")
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -287,10 +287,12 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if record["exit_code"] == 1 and (reason := stated("invalid_output")):
+        record |= {"status": "invalid_output", "reason": reason}
     if record["status"] == "ok":
         if not Path(args.input).is_file() or sha256(args.input) != digest:
             record |= {"status": "failed", "reason": "the model changed its input file"}
-        elif reason := declined():
+        elif reason := stated("not_applicable"):
             record |= {"status": "not_applicable", "reason": reason}
         elif not Path("prediction.h5ad").is_file():
             reason = "the model exited with code 0 and wrote no prediction (--output)"
@@ -322,13 +324,15 @@ def own(name: str) -> Path:
     return path
 
 
-def declined() -> str | None:
-    """The reason for which the model declined, if metadata.json says so."""
+def stated(what: str) -> str | None:
+    """The reason of a model that declined, or returned what is no prediction, if metadata.json has
+    it."""
     try:
         metadata = json.loads(Path("metadata.json").read_text())
     except (OSError, ValueError):  # a broken metadata.json is the evaluation's to report
         return None
-    return metadata.get("not_applicable") if isinstance(metadata, dict) else None
+    found = metadata.get(what) if isinstance(metadata, dict) else None
+    return found if isinstance(found, str) else None
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ from typing import Any
 
 from lacuna import tasks
 from lacuna.records import IDENTITY, NO_STATUS
-from lacuna.tasks.base import InvalidOutput
-from lacuna_contract.errors import ContractError
+from lacuna_contract.errors import ContractError, InvalidOutput
 from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.schema import read_json, write_json
 
@@ -39,7 +38,8 @@ def evaluate_run(
     status = _status(folder / "status.json")
     metadata, broken = _metadata(folder / "metadata.json")
     # An earlier evaluation may have judged a prediction that is still there.
-    judged = status["status"] == "invalid_output" and _find(run, folder) is not None
+    stated = (metadata or {}).get("invalid_output")
+    judged = status["status"] == "invalid_output" and not stated and _find(run, folder) is not None
     if status["status"] == "ok" or judged:
         status |= {"status": "ok", "reason": None}
         try:

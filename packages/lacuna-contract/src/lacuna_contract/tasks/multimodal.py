@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from lacuna_contract.authoring import Model
-from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.errors import ContractError, InvalidOutput, suggest
 from lacuna_contract.h5ad import (
     H5adWriter,
     Matrix,
@@ -20,6 +20,7 @@ from lacuna_contract.h5ad import (
     read_names,
     read_strings,
 )
+from lacuna_contract.tables import by_name
 
 FILLED = ()
 MODALITIES = ("rna", "atac", "adt")
@@ -197,21 +198,32 @@ def run(
     mark("read")
     found = declared(data, **keywords)
     if not isinstance(found, tuple) or len(found) not in (2, 3):
-        raise ContractError(
+        raise InvalidOutput(
             f"the model returned {type(found).__name__}; expected a tuple (embedding, imputed) or "
             "(embedding, imputed, details)"
         )
     embedding, imputed, details = (*found, {})[:3]
     mark("predict")
     embedding = check_embedding(np.asarray(embedding), data.n_cells)
+    if isinstance(imputed, Mapping):
+        imputed = {m: _in_order(data, m, values) for m, values in imputed.items()}
     write(output, data, embedding, check_imputed(imputed, data.asked))
     return dict(details)
 
 
+def _in_order(data: Mosaic, modality: str, values: Any) -> Any:
+    """Values of a table in the order of what is asked for; others as they are."""
+    if modality not in data.asked:
+        return values
+    one, names = data.asked[modality], data.features[modality]
+    cells, features = [data.cells[i] for i in one.cells], [names[j] for j in one.features]
+    return by_name(values, cells, features, f"{modality} feature")
+
+
 def check_embedding(embedding: np.ndarray, cells: int) -> np.ndarray:
-    """The embedding as float32; `ContractError` where it is none of these cells."""
+    """The embedding as float32; `InvalidOutput` where it is none of these cells."""
     if embedding.ndim != 2 or len(embedding) != cells or embedding.shape[1] == 0:
-        raise ContractError(
+        raise InvalidOutput(
             f"the embedding has shape {embedding.shape}; expected ({cells}, dimensions)"
         )
     check_finite("the embedding", embedding)
@@ -219,16 +231,16 @@ def check_embedding(embedding: np.ndarray, cells: int) -> np.ndarray:
 
 
 def check_finite(what: str, values: np.ndarray) -> None:
-    """Raise `ContractError` where values are NaN or infinite."""
+    """Raise `InvalidOutput` where values are NaN or infinite."""
     if bad := int(np.count_nonzero(~np.isfinite(values))):
-        raise ContractError(f"{what} holds {bad} NaN or infinite values of {values.size}")
+        raise InvalidOutput(f"{what} holds {bad} NaN or infinite values of {values.size}")
 
 
 def check_imputed(imputed: Any, asked: Mapping[str, Asked]) -> dict[str, np.ndarray]:
-    """Predictions by modality as float32; `ContractError` for what was not asked for, what is
+    """Predictions by modality as float32; `InvalidOutput` for what was not asked for, what is
     missing, and values that cannot be."""
     if not isinstance(imputed, Mapping):
-        raise ContractError(
+        raise InvalidOutput(
             f"the imputed values are {type(imputed).__name__}; expected a dictionary by modality"
         )
     check_modalities(imputed, asked)
@@ -236,25 +248,25 @@ def check_imputed(imputed: Any, asked: Mapping[str, Asked]) -> dict[str, np.ndar
 
 
 def check_modalities(imputed: Mapping[str, Any], asked: Mapping[str, Asked]) -> None:
-    """Raise `ContractError` unless exactly the modalities that are asked for were predicted."""
+    """Raise `InvalidOutput` unless exactly the modalities that are asked for were predicted."""
     what = ", ".join(asked) or "nothing"
     if more := [m for m in imputed if m not in asked]:
-        raise ContractError(f"the model predicted {', '.join(more)}; asked for: {what}")
+        raise InvalidOutput(f"the model predicted {', '.join(more)}; asked for: {what}")
     if missing := [m for m in asked if m not in imputed]:
-        raise ContractError(f"the model did not predict {', '.join(missing)}; asked for: {what}")
+        raise InvalidOutput(f"the model did not predict {', '.join(missing)}; asked for: {what}")
 
 
 def check_values(modality: str, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The prediction of a modality as float32; `ContractError` where it cannot be one."""
+    """The prediction of a modality as float32; `InvalidOutput` where it cannot be one."""
     space, low, high = SPACES[modality]
     if values.shape != shape:
-        raise ContractError(
+        raise InvalidOutput(
             f"the prediction of {modality} has shape {values.shape}; expected {shape} (asked "
             "cells, asked features)"
         )
     check_finite(f"the prediction of {modality}", values)
     if values.size and (values.min() < low - ROUNDING or values.max() > high + ROUNDING):
-        raise ContractError(
+        raise InvalidOutput(
             f"the prediction of {modality} reaches from {values.min():.4g} to {values.max():.4g}; "
             f"expected {space}, from {low:g} to {high:g}"
         )

@@ -14,8 +14,9 @@ from scipy import sparse
 
 from lacuna_contract.authoring import Chunk, Model
 from lacuna_contract.descriptor import HIDDEN
-from lacuna_contract.errors import ContractError, NotApplicable
+from lacuna_contract.errors import InvalidOutput, NotApplicable
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names, read_uns
+from lacuna_contract.tables import by_name
 
 FILLED = ("genes", "symbols", "cells", "kind", "organism")
 #: Entries of a piece of thinned counts: a model's answer is dense, however sparse the counts are.
@@ -62,37 +63,49 @@ class Chunks:
 
 
 class Output:
-    """Predictions as they come: arrays go to a dense X, vectors to a CSR of the hidden entries."""
+    """Predictions as they come: arrays go to a dense X, vectors to a CSR of the hidden entries.
+    `InvalidOutput` for what is neither."""
 
-    def __init__(self, writer: H5adWriter, value_space: str, thinned: bool = False):
+    def __init__(
+        self,
+        writer: H5adWriter,
+        names: tuple[list[str], list[str]],
+        value_space: str,
+        thinned: bool = False,
+    ):
         self._writer, self._space, self._slot = writer, value_space, None
-        self._thinned = thinned
+        (self._cells, self._genes), self._thinned = names, thinned
         self._dense = False
 
-    def append(self, values: Any, hidden: sparse.csr_matrix) -> None:
+    def append(self, values: Any, chunk: Chunk) -> None:
         """Check and write the prediction of some cells."""
-        values = np.asarray(values)
+        hidden, own = chunk.hidden, self._cells[chunk.cells.start : chunk.cells.stop]
+        values = by_name(values, own, self._genes, "gene")
         dense, cells = values.ndim == 2, hidden.shape
         expected = cells if dense else (hidden.nnz,)
         if self._thinned and values.shape != cells:
-            raise ContractError(
+            raise InvalidOutput(
                 f"the model returned shape {values.shape}; of thinned counts every entry is to be "
                 f"predicted: expected {cells} (cells, genes)"
             )
         if values.shape != expected:
-            raise ContractError(
+            raise InvalidOutput(
                 f"the model returned shape {values.shape}; expected {cells} (cells, genes), or "
                 f"({hidden.nnz},), the hidden entries in CSR order"
             )
+        if values.dtype.kind not in "biuf":
+            raise InvalidOutput(
+                f"the model returned values of type {values.dtype}; expected floats"
+            )
         bad = int(np.count_nonzero(~np.isfinite(values)))
         if bad:
-            raise ContractError(f"the model returned {bad} NaN or infinite values of {values.size}")
+            raise InvalidOutput(f"the model returned {bad} NaN or infinite values of {values.size}")
         if self._slot is None:
             make = self._writer.dense if dense else self._writer.csr
             self._slot, self._dense = make("X", np.float32), dense
             self._writer.uns({"entries": "all" if dense else "hidden", "value_space": self._space})
         if dense != self._dense:
-            raise ContractError("the model returned arrays for some cells and vectors for others")
+            raise InvalidOutput("the model returned arrays for some cells and vectors for others")
         self._slot.append(
             values
             if dense
@@ -120,14 +133,14 @@ def run(
         )
     pieces = Chunks(input, max(1, DENSE_ENTRIES // len(genes)) if thinned else None)
     with H5adWriter(output, cells, genes) as writer:
-        written = Output(writer, declared.value_space, thinned)
+        written = Output(writer, (cells, genes), declared.value_space, thinned)
         if inspect.isclass(declared.implementation):
             instance = declared(**keywords)
             mark("read")
             instance.fit(pieces)
             mark("fit")
             for chunk in pieces:
-                written.append(instance.predict(chunk), chunk.hidden)
+                written.append(instance.predict(chunk), chunk)
             mark("predict")
             return dict(getattr(instance, "details", {}))
         with open_h5ad(input) as file:
@@ -136,5 +149,5 @@ def run(
         values = declared(whole.counts, whole.hidden, **keywords)
         values, details = values if isinstance(values, tuple) else (values, {})
         mark("predict")
-        written.append(values, whole.hidden)
+        written.append(values, whole)
         return details

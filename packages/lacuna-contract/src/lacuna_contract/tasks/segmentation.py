@@ -9,7 +9,7 @@ import numpy as np
 
 from lacuna_contract.authoring import Model
 from lacuna_contract.descriptor import check_h5ad
-from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.errors import ContractError, InvalidOutput, suggest
 from lacuna_contract.h5ad import (
     H5adWriter,
     open_h5ad,
@@ -74,9 +74,9 @@ def check(data: Sequences, where: str) -> None:
 
 
 def checked(answer: Any, data: Sequences) -> Segmentation:
-    """What a model returned, as arrays of the right types; `ContractError` where it is none."""
+    """What a model returned, as arrays of the right types; `InvalidOutput` where it is none."""
     if not isinstance(answer, Segmentation):
-        raise ContractError(
+        raise InvalidOutput(
             f"the model returned a {type(answer).__name__}; expected a "
             "lacuna_contract.sequences.Segmentation"
         )
@@ -86,7 +86,7 @@ def checked(answer: Any, data: Sequences) -> Segmentation:
         answer.boundaries = _floats(answer.boundaries, shape, "boundaries")
         low, high = answer.boundaries.min(), answer.boundaries.max()
         if not (low >= -1e-6 and high <= 1 + 1e-6):
-            raise ContractError(
+            raise InvalidOutput(
                 f"boundaries from {low} to {high}; expected probabilities without NaN"
             )
         answer.boundaries = np.clip(answer.boundaries, 0, 1)
@@ -95,7 +95,7 @@ def checked(answer: Any, data: Sequences) -> Segmentation:
     made = {}
     for name, values in answer.decodings.items():
         if name not in DECODINGS:
-            raise ContractError(suggest(name, DECODINGS, "decoding"))
+            raise InvalidOutput(suggest(name, DECODINGS, "decoding"))
         columns = DECODINGS[name]
         if columns is None:
             made[name] = _labels(values, shape, data, f"decoding '{name}'")
@@ -108,12 +108,12 @@ def checked(answer: Any, data: Sequences) -> Segmentation:
 def _labels(values: Any, shape: tuple[int, int], data: Sequences, what: str) -> np.ndarray:
     values = np.asarray(values)
     if values.shape != shape or values.dtype.kind not in "iu":
-        raise ContractError(
+        raise InvalidOutput(
             f"{what}: {values.dtype} of shape {values.shape}; expected integers of shape {shape} "
             "(test sequences, positions)"
         )
     if values.min() < 0 or values.max() >= len(data.classes):
-        raise ContractError(
+        raise InvalidOutput(
             f"{what}: classes from {values.min()} to {values.max()}; expected "
             f"0..{len(data.classes) - 1} ({', '.join(data.classes)})"
         )
@@ -123,7 +123,7 @@ def _labels(values: Any, shape: tuple[int, int], data: Sequences, what: str) -> 
 def _floats(values: Any, shape: tuple[int, int], what: str) -> np.ndarray:
     values = np.asarray(values)
     if values.shape != shape or values.dtype.kind != "f":
-        raise ContractError(
+        raise InvalidOutput(
             f"{what}: {values.dtype} of shape {values.shape}; expected floats of shape {shape}"
         )
     return values.astype(np.float32)
@@ -133,12 +133,12 @@ def _durations(values: Any, data: Sequences) -> np.ndarray:
     values = np.asarray(values)
     columns = len(data.classes)
     if values.ndim != 2 or values.shape[1] != columns or values.dtype.kind != "f":
-        raise ContractError(
+        raise InvalidOutput(
             f"durations: {values.dtype} of shape {values.shape}; expected floats (K, {columns})"
         )
     total = np.exp(values.astype(np.float64)).sum(axis=0)
     if not np.allclose(total, 1, atol=1e-3):
-        raise ContractError(
+        raise InvalidOutput(
             f"durations: probabilities that sum to {total.round(4).tolist()}; expected "
             "log-probabilities, each class normalised over 1..K"
         )
@@ -151,7 +151,7 @@ def _table(
     values = np.asarray(values)
     what = f"decoding '{name}'"
     if values.ndim != 2 or values.shape[1] != len(columns) or values.dtype.kind not in "iu":
-        raise ContractError(
+        raise InvalidOutput(
             f"{what}: {values.dtype} of shape {values.shape}; expected integers (n, "
             f"{len(columns)}): {', '.join(columns)}"
         )
@@ -160,11 +160,11 @@ def _table(
         low = 1 if column in ("position", "end") else 0
         high = highest.get(column, shape[1] - 1)
         if len(found) and not low <= found.min() <= found.max() <= high:
-            raise ContractError(
+            raise InvalidOutput(
                 f"{what}: {column} from {found.min()} to {found.max()}; expected {low}..{high}"
             )
     if len(np.unique(values, axis=0)) != len(values):
-        raise ContractError(f"{what}: a row is there twice")
+        raise InvalidOutput(f"{what}: a row is there twice")
     return values.astype(np.int32)
 
 

@@ -197,6 +197,9 @@ def _run_model(
     words += ["--truth", truth.absolute()] if control == "ceiling" else []
     reason = call(recipe, words)
     if reason is not None:
+        said = read_json(metadata, "metadata") if metadata.is_file() else {}
+        if "invalid_output" in said:
+            return _results.failed(said["invalid_output"], control, "invalid_output")
         return _results.failed(reason, control)
     details = read_json(metadata, "metadata")
     if "not_applicable" in details:

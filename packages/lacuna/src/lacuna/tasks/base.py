@@ -5,12 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lacuna_contract.errors import ContractError
-
-
-class InvalidOutput(ContractError):
-    """A prediction that cannot be scored. The message becomes the run's reason."""
-
 
 @dataclass(frozen=True)
 class Condition:

@@ -15,10 +15,10 @@ from lacuna.metrics.needs import Calibration, PerCell, PerGene
 from lacuna.metrics.pieces import Piece
 from lacuna.metrics.ranks import Ranks
 from lacuna.metrics.registry import Undefined
-from lacuna.tasks.base import InvalidOutput, Scores
+from lacuna.tasks.base import Scores
 from lacuna.tasks.reconstruction import details
 from lacuna_contract.descriptor import describe
-from lacuna_contract.errors import ContractError
+from lacuna_contract.errors import ContractError, InvalidOutput
 from lacuna_contract.h5ad import Matrix, open_h5ad, read_column, read_names, read_uns
 from lacuna_contract.schema import validate
 

@@ -10,11 +10,11 @@ from lacuna import metrics
 from lacuna.genome.law import from_text
 from lacuna.metrics.comparison import Comparison
 from lacuna.metrics.registry import Undefined
-from lacuna.tasks.base import InvalidOutput, Scores
+from lacuna.tasks.base import Scores
 from lacuna.tasks.reconstruction.evaluate import FOREIGN, check_self_contained, match
 from lacuna.tasks.segmentation.details import details
 from lacuna_contract.descriptor import check_h5ad
-from lacuna_contract.errors import ContractError
+from lacuna_contract.errors import ContractError, InvalidOutput
 from lacuna_contract.h5ad import open_h5ad, read_names, read_uns
 from lacuna_contract.sequences import DECODINGS, Segmentation, Sequences
 from lacuna_contract.tasks import segmentation

@@ -1,0 +1,34 @@
+"""Tables that carry names (pandas' data frames), which a model may return instead of arrays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lacuna_contract.errors import InvalidOutput
+
+
+def by_name(values: Any, cells: Sequence[str], features: Sequence[str], unit: str) -> np.ndarray:
+    """An array; of a table, in the order of `cells` and `features`, whatever its own order is.
+
+    `InvalidOutput` where a table's names are not these. `unit` is what its columns are: "gene".
+    """
+    if not (hasattr(values, "index") and hasattr(values, "columns")):
+        return np.asarray(values)
+    rows = _places(values.index, cells, "cell")
+    columns = _places(values.columns, features, unit)
+    return np.asarray(values)[np.ix_(rows, columns)]
+
+
+def _places(found: Any, expected: Sequence[str], unit: str) -> list[int]:
+    """Where each expected name is among those found."""
+    names = [str(name) for name in found]
+    where = {name: place for place, name in enumerate(names)}
+    missing = [name for name in expected if name not in where]
+    if missing or len(names) != len(expected):
+        some = f": {len(missing)} are missing, such as '{missing[0]}'" if missing else ""
+        raise InvalidOutput(
+            f"the model returned a table with {len(names)} {unit} names that are not the "
+            f"{len(expected)} of the input{some}. Return an array, or a table with its names"
+        )
+    return [where[name] for name in expected]
