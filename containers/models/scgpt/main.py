@@ -217,7 +217,7 @@ def start(checkpoint, symbols, sizes):
 
 @model("reconstruction", value_space="counts")
 def predict(
-    counts, hidden, *, pretrained=False, steps=800, passes=20, rate=4e-3, batch=16, context=400,
+    counts, hidden, *, pretrained=False, steps=400, passes=20, rate=4e-3, batch=16, context=400,
     width=64, layers=2, heads=2, mask=(0.15, 0.5), held_out=0.05, genes, symbols, organism=None,
     checkpoint=None, device="cpu", threads=1, seed=0,
 ):  # fmt: skip
