@@ -191,16 +191,50 @@ def test_run_models_on_one_file(here, room):
     assert len(list(Path("out").rglob("status.json"))) == 2
 
 
-def test_what_follows_two_dashes_goes_to_the_models(here, room):
+def test_what_follows_two_dashes_goes_to_the_models(here, room, capsys):
     run("prepare-data", ["--sheet", own_dataset(here)])
     options = ["--models-dir", str(room), "--models", "good.default"]
     assert run("run-models", [*options, "--", "--factor", "3"]) == 0
     run_of = read("results/good/mine/mask_15_seed_42/status.json")["run"]
     assert run_of["params"]["factor"] == 3
+    before = Path("results/good/mine/mask_15_seed_42/status.json").read_bytes()
     assert run("run-models", [*options, "--", "--facto", "3"]) == 1
-    status = read("results/good/mine/mask_15_seed_42/status.json")
-    assert status["status"] == "failed"
-    assert "Did you mean 'factor'?" in status["reason"]
+    said = capsys.readouterr().err
+    assert "unknown parameter of good: 'facto'. Did you mean 'factor'? There are: factor" in said
+    # Said before anything was run.
+    assert Path("results/good/mine/mask_15_seed_42/status.json").read_bytes() == before
+
+
+def test_a_parameter_that_some_models_do_not_take(here, room, capsys):
+    run("prepare-data", ["--sheet", own_dataset(here)])
+    options = ["--models-dir", str(room), "--models", "good,zeros,gene_mean,crashes"]
+    for command in ("run-models", "run-benchmark"):
+        assert run(command, [*options, "--", "--factor", "3", "--good.facto", "1"]) == 1
+        said = capsys.readouterr().err
+        # What `crashes` takes cannot be seen: its entry is its own.
+        assert "--factor is no parameter of gene_mean, zeros. Choose those that take it" in said
+        assert "--models good,crashes, or say whose it is: --good.factor 3" in said
+        assert "unknown parameter of good: 'facto'" in said
+        assert not Path("results").exists()
+    assert run("run-models", [*options, "--", "--goood.factor", "3"]) == 1
+    assert "unknown model in this run 'goood'. Did you mean 'good'?" in capsys.readouterr().err
+    options[-1] = "good,zeros"
+    whose = ["--good.factor", "3", "--good.half.factor", "4", "--seed", "7"]
+    assert run("run-models", [*options, "--", *whose]) == 0
+    params = {
+        path.parts[1]: read(path)["run"]["params"] for path in Path("results").rglob("status.json")
+    }
+    assert params == {
+        "good": {"factor": 3, "seed": 7},
+        "good.half": {"factor": 4, "seed": 7},
+        "zeros": {"seed": 7},
+    }
+
+
+def test_parameters_for_models_that_are_not_run(here, capsys):
+    run("prepare-data", ["--sheet", own_dataset(here)])
+    assert run("run-benchmark", ["--skip-models", "--", "--rank", "3"]) == 1
+    assert "and --skip-models: none would be run" in capsys.readouterr().err
 
 
 def test_a_checkpoint_from_a_folder_of_checkpoints(here, room, capsys):

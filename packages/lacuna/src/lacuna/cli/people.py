@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 import lacuna
-from lacuna import datasets, local, metrics, parameters, plan, tasks
+from lacuna import datasets, local, metrics, parameters, plan, signature, tasks
 from lacuna.local import Outcome
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.schema import read_json, write_json
@@ -60,6 +60,7 @@ def run_models(args: argparse.Namespace) -> list[Outcome]:
     variants = plan.choose_variants(given, discovered, there, problems)
     problems.check("the models cannot be run")
     runs = plan.plan_runs(conditions, variants, given)
+    give(runs, recipes, model_parameters(args.extra))
     return broken + _run(args, runs, recipes, {c["key"]: c["files"] for c in conditions})
 
 
@@ -69,12 +70,10 @@ def _run(
     recipes: Mapping[str, Any],
     files: Mapping[str, Mapping[str, str]],
 ) -> list[Outcome]:
-    extra = model_parameters(args.extra)
     outcomes = []
     with _bar(runs, len(runs), "models") as bar:
         for run in bar:
             bar.set_postfix_str(run["id"])
-            run["params"] |= extra
             recipe = recipes[run["model"]]
             data, results = args.data_dir.absolute(), args.results_dir
             outcomes.append(local.run_model(run, recipe, data, files[run["key"]], results))
@@ -131,6 +130,9 @@ def run_benchmark(args: argparse.Namespace) -> list[Outcome]:
 
     recipes, discovered = local.discover(args.models_dir, args.checkpoints)
     made = plan.make_plan(_given(args), discovered, args.sheet)
+    if args.extra and args.skip_models:
+        raise ContractError("parameters for models after --, and --skip-models: none would be run")
+    give(made["runs"], recipes, model_parameters(args.extra))
     problems = parameters.Problems()
     _find_files(made["datasets"], args.sheet, problems)
     problems.check("the benchmark cannot be run")
@@ -209,6 +211,46 @@ def model_parameters(words: Sequence[str]) -> dict[str, Any]:
         else:
             found[name], name = _value(word), None
     return found
+
+
+def give(
+    runs: Sequence[dict[str, Any]], recipes: Mapping[str, Any], params: Mapping[str, Any]
+) -> None:
+    """Put parameters into the runs that they are for: ``rank`` into all, ``svd.rank`` into those of
+    a model, or of a variant such as ``svd.wide.rank``.
+
+    Raises `ContractError` naming the models that do not take one, which would all fail.
+    """
+    problems = parameters.Problems()
+    own = {(run["model"], run["task"]): None for run in runs}
+    own = {key: signature.parameters(recipes[key[0]], key[1]) for key in own}
+    for key, value in params.items():
+        whose, _, name = key.rpartition(".")
+        there = {run[field] for run in runs for field in ("model", "name")}
+        if whose and whose not in there:
+            problems.add(f"--{key}: {suggest(whose, there, 'model in this run')}")
+            continue
+        meant = [run for run in runs if whose in ("", run["model"], run["name"])]
+        unable, able = {}, []
+        for model, task in dict.fromkeys((run["model"], run["task"]) for run in meant):
+            takes = own[model, task]
+            if takes is None:
+                able.append(model)
+            elif name in takes or name in signature.filled_for(task):
+                able.insert(0, model)
+            else:
+                unable[model] = takes
+        if unable and not able:
+            there = {name for takes in unable.values() for name in takes}
+            problems.add(suggest(name, there, f"parameter of {', '.join(unable)}:"))
+        elif unable:
+            problems.add(
+                f"--{key} is no parameter of {', '.join(unable)}. Choose those that take it, "
+                f"--models {','.join(able)}, or say whose it is: --{able[0]}.{name} {value}"
+            )
+        for run in meant:
+            run["params"][name] = value
+    problems.check("what follows -- cannot be given to the models")
 
 
 def _value(text: str) -> Any:
@@ -305,7 +347,11 @@ def run(command: str, arguments: Sequence[str]) -> int:
         parser.add_argument(option, **how)
     words, extra = list(arguments), []
     if "--models" in options:
-        parser.epilog = "What follows -- goes to the models as parameters: -- --rank 5"
+        parser.epilog = (
+            "What follows -- goes as parameters to every variant of every chosen model: -- --rank "
+            "5; it is an error when one of them does not take it. -- --svd.rank 5 is for the "
+            "variants of svd alone, -- --svd.wide.rank 5 for one variant."
+        )
     if "--" in words and "--models" in options:
         at = words.index("--")
         words, extra = words[:at], words[at + 1 :]
