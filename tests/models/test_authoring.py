@@ -92,6 +92,15 @@ def test_what_is_wrong_with_the_code_is_told(folder, old, new, first, message):
     assert message in f"{found.said} -> {found.todo}"
 
 
+def test_a_package_that_is_missing_is_told_with_what_to_do(folder):
+    todo = f"'umap' to dependencies in {folder}/pyproject.toml (the stack numeric is there already)"
+    replace(folder / "main.py", "return np.maximum(", "import umap\n    return np.maximum(")
+    first = next(iter(failures(folder).values()))
+    assert f"{todo}, then run bin/lock {folder}; the end of its standard error" in first
+    replace(folder / "main.py", "import numpy as np\n", "import numpy as np\nimport umap\n")
+    assert f"{todo}, then run bin/lock {folder}" in failures(folder)["installation"]
+
+
 def test_declining_is_fine_but_not_for_plain_data(folder):
     head = "from lacuna_contract import NotApplicable, model"
     replace(folder / "main.py", "from lacuna_contract import model", head)

@@ -3,10 +3,11 @@
 import argparse
 import hashlib
 import itertools
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,7 +119,7 @@ def check(folder: Path, engine: str = "venv", checkpoints: Path | None = None) -
     try:
         where.prepare(recipe)
     except SetupError as error:
-        yield Check("installation", False, str(error))
+        yield Check("installation", False, str(error), _lacks(recipe, str(error)))
         return
     yield Check("installation", True, f"runs in {where.what}")
     for task in recipe.manifest["tasks"]:
@@ -165,7 +166,10 @@ def _behaviour(subject: Subject, inputs: list[Case]) -> Iterator[Check]:
         yield _outcome(plain.what, status, may_decline=True)
         plain, *others = others
         status, room = subject.run(plain)
-    yield _outcome(plain.what, status, may_decline=False)
+    verdict = _outcome(plain.what, status, may_decline=False)
+    if status["status"] == "failed" and (todo := _lacks(subject.recipe, status["stderr_tail"])):
+        verdict = replace(verdict, todo=f"{todo}; {verdict.todo}")
+    yield verdict
     if status["status"] != "ok":
         return
     best = read_json(room / "metrics.json", "metrics")
@@ -205,6 +209,22 @@ def _outcome(what: str, status: dict[str, Any], may_decline: bool) -> Check:
         "invalid_output": "docs/contract.md describes what a prediction is",
     }.get(status["status"], "")
     return Check(what, False, f"{status['status']}: {reason}", todo)
+
+
+def _lacks(recipe: Recipe, said: str) -> str:
+    """What to do about an import that failed, or a package of R that is not there; else nothing."""
+    found = re.search(
+        r"No module named '([\w.]+)'|cannot import name '(\w+)'|no package called .([\w.]+).", said
+    )
+    if found is None:
+        return ""
+    what, where = next(filter(None, found.groups())), relative(recipe.folder)
+    if recipe.stack is None:
+        return f"install what has '{what}' in {where}/Dockerfile"
+    return (
+        f"add the package that has '{what}' to dependencies in {where}/pyproject.toml (the stack "
+        f"{recipe.stack} is there already), then run bin/lock {where}"
+    )
 
 
 def _tail(status: dict[str, Any]) -> str:
