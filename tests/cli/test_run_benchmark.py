@@ -1,5 +1,6 @@
 """run-benchmark again and again, with stages left out, and when the data cannot be prepared."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_twice_with_a_run_that_cannot_take_place(options, room, capsys):
     finally:
         path.write_text(json.dumps(manifest))
     capsys.readouterr()
+
+
+def test_strata_are_a_table_of_their_own(options):
+    assert run("run-benchmark", [*options, "--models", "good.default,zeros"]) == 0
+    with Path("results/strata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["name"] for row in rows} == {"good", "zeros"}
+    for name in ("good", "zeros"):
+        record = read_json(f"results/{name}/mine/mask_15_seed_42/metrics.json", "metrics")
+        own = [{k: row[k] for k in record["strata"][0]} for row in rows if row["name"] == name]
+        told = [
+            {k: "" if v is None else str(v) for k, v in row.items()} for row in record["strata"]
+        ]
+        assert own == told
+    with Path("results/results.csv").open(newline="") as file:
+        whole = [(row["id"], row["metric"]) for row in csv.DictReader(file)]
+    assert len(whole) == len(set(whole))
 
 
 def test_twice_with_a_run_without_a_record(options):

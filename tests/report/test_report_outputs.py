@@ -33,6 +33,11 @@ def test_the_csv_has_one_row_per_run_and_metric(report):
     assert (null["value"], null["undefined"]) == ("", "prediction is constant")
 
 
+def test_without_strata_there_is_no_table_of_them(report):
+    _, out = report(Bench(ONE, values))
+    assert not (out / "strata.csv").exists()
+
+
 def test_results_json_fits_its_schema_and_holds_every_run(report):
     _, out = report(lively())
     document = read_json(out / "results.json", "results")

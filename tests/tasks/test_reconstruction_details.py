@@ -78,7 +78,14 @@ def test_calibration(data):
 def test_by_cell_type(data):
     truth, prediction = data
     types = np.array(["B", "T", "T", "NK"])[np.random.default_rng(1).integers(0, 4, CELLS)]
-    rows = result(details.CellTypes(list(types)), truth, prediction)["by_cell_type"]
+    kept = result(details.CellTypes(list(types)), truth, prediction)
+    rows = kept["by_cell_type"]
+    tidy = {(r["stratum"], r["metric"]): r["value"] for r in details.strata(kept)}
+    assert tidy == {
+        (row["cell_type"], name): row[name]
+        for row in rows
+        for name in ("mse", "poisson_nll", "pearson")
+    }
     assert [row["cells"] for row in rows] == sorted((row["cells"] for row in rows), reverse=True)
     assert {row["cell_type"] for row in rows} == {"B", "T", "NK"}
     for row in rows:

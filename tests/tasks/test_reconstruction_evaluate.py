@@ -134,6 +134,23 @@ def test_details_are_small_and_json(world, tmp_path):
     )
 
 
+def test_strata_add_up_to_the_whole(world, tmp_path):
+    truth, hidden, counts, noisy, _ = world
+    found = TASK.evaluate(truth, write(tmp_path / "p.h5ad", noisy), ["mse"])
+    assert len({(row["by"], row["stratum"], row["metric"]) for row in found.strata}) == len(
+        found.strata
+    )
+    for by in {row["by"] for row in found.strata}:
+        own = [row for row in found.strata if row["by"] == by and row["metric"] == "mse"]
+        n, values = [row["n"] for row in own], [row["value"] for row in own]
+        assert sum(n) == hidden.sum()
+        assert np.average(values, weights=n) == pytest.approx(found.metrics["mse"], rel=1e-4)
+    (one,) = (r for r in found.strata if (r["by"], r["stratum"]) == ("true_count", "1"))
+    at = hidden & (counts == 1)
+    assert one["n"] == at.sum()
+    assert one["value"] == pytest.approx(np.mean((noisy[at] - 1) ** 2), rel=1e-5)
+
+
 def refuse(truth, path, message):
     with pytest.raises(InvalidOutput, match=message) as caught:
         TASK.evaluate(truth, path, ["mse"])

@@ -61,6 +61,7 @@ def evaluate_run(
                 "value_space": scores.value_space,
                 "details": scores.details,
             }
+            record |= {"strata": list(scores.strata)} if scores.strata else {}
             write_json(output / "metrics.json", record, "metrics")
     if metadata is not None:
         write_json(output / "metadata.json", metadata, "metadata")

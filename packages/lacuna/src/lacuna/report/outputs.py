@@ -1,4 +1,5 @@
-"""The report's other files: results.csv, results.json, provenance.json, summary.txt, verdict."""
+"""The report's other files: results.csv, strata.csv, results.json, provenance.json, summary.txt,
+verdict.json."""
 
 import csv
 import io
@@ -18,10 +19,13 @@ from .numerals import align, count, seconds, size, spell_score
 from .records import Run
 from .words import compared, exposure, findings, outcome
 
-COLUMNS = (
+WHOSE = (
     "id", "task", "dataset", "condition", "seed", "model", "variant", "name", "control", "tier",
-    "status", "reason", "metric", "value", "undefined", "seconds", "peak_memory_bytes", "attempts",
-    "input_sha256", "image",
+)  # fmt: skip
+STRATUM = ("by", "stratum", "n", "metric", "value")
+COLUMNS = (
+    *WHOSE, "status", "reason", "metric", "value", "undefined", "seconds", "peak_memory_bytes",
+    "attempts", "input_sha256", "image",
 )  # fmt: skip
 
 
@@ -41,6 +45,17 @@ def results_csv(runs: Sequence[Run], metrics: Mapping[str, Sequence[str]]) -> st
             }
             writer.writerow(row)
     return out.getvalue()
+
+
+def strata_csv(runs: Sequence[Run]) -> str | None:
+    """One row per run, stratum and metric; None where no task has strata."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, (*WHOSE, *STRATUM), lineterminator="\n")
+    writer.writeheader()
+    for run in runs:
+        own = {key: getattr(run, key) for key in WHOSE}
+        writer.writerows(own | row for row in run.strata)
+    return out.getvalue() if any(run.strata for run in runs) else None
 
 
 def results_json(created: str, runs: Sequence[Run], boards: Sequence[Board]) -> dict:

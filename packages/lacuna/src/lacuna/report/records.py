@@ -45,6 +45,7 @@ class Run:
     undefined: dict[str, str] = field(default_factory=dict)
     n_hidden: int | None = None
     details: dict = field(default_factory=dict)
+    strata: list[dict] = field(default_factory=list)
     metadata: dict = field(default_factory=dict)
     recorded: bool = False
 
@@ -122,6 +123,7 @@ def _fill(run: Run, status: dict, folder: Path) -> None:
             scores = _read(folder / "metrics.json", "metrics")
             run.metrics, run.undefined = scores["metrics"], scores["undefined"]
             run.n_hidden, run.details = scores.get("n_hidden"), scores.get("details", {})
+            run.strata = scores.get("strata", [])
     except ContractError as error:
         _spoil(run, str(error))
 

@@ -35,8 +35,8 @@ def build(
     refusals: Path | None = None,
     missing: Path | None = None,
 ) -> dict:
-    """Write results.csv and .json, report.html, leaderboard.svg, provenance.json, summary.txt,
-    verdict.json, and <run>/status.json of the runs that have none of their own.
+    """Write results.csv and .json, strata.csv, report.html, leaderboard.svg, provenance.json,
+    summary.txt, verdict.json, and <run>/status.json of the runs that have none of their own.
 
     Args:
         plan: plan.json.
@@ -66,6 +66,8 @@ def build(
     (output / "results.csv").write_text(
         outputs.results_csv(runs, planned["metrics"]), encoding="utf-8", newline=""
     )
+    if (strata := outputs.strata_csv(runs)) is not None:
+        (output / "strata.csv").write_text(strata, encoding="utf-8", newline="")
     write_json(output / "provenance.json", origin, "provenance")
     (output / "summary.txt").write_text(outputs.summary(runs, boards), encoding="utf-8")
     html = page(

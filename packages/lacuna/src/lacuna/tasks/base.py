@@ -53,6 +53,9 @@ class Scores:
         Value by metric name; None where a metric is not defined.
     undefined
         For each None, why.
+    strata
+        Metrics among parts of what was hidden, a row each: {"by", "stratum", "n", "metric",
+        "value"}, as in {"by": "cell_type", "stratum": "B cell", "n": 90, "metric": "mse", ...}.
     details
         Summaries that the task's plots are drawn from: JSON, at most some tens of kilobytes.
     """
@@ -62,6 +65,7 @@ class Scores:
     n_hidden: int
     value_space: str
     details: dict[str, Any] = field(default_factory=dict)
+    strata: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True)

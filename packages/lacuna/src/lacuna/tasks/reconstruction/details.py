@@ -212,6 +212,35 @@ def quantiles(correlations: np.ndarray) -> dict[str, Any]:
     }
 
 
+def strata(kept: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tables of `kept`, these details, as rows of a metric in a stratum (see `Scores`)."""
+    rows = []
+    for by, table in (("true_count", "by_count"), ("gene_mean", "by_expression")):
+        for row in kept.get(table, ()):
+            found = {"mse": row["mse"]}
+            if row.get("pearson"):
+                found["pearson_gene"] = row["pearson"][1]  # of the quartiles, the median
+            stratum = _interval(row["low"], row["high"])
+            rows += _stratum(by, stratum, row["n"], found)
+    for row in kept.get("by_cell_type", ()):
+        found = {name: row[name] for name in ("mse", "poisson_nll", "pearson")}
+        rows += _stratum("cell_type", row["cell_type"], row["n"], found)
+    return rows
+
+
+def _interval(low: float, high: float | None) -> str:
+    if high is None:
+        return f"{low:g} and more"
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _stratum(by: str, stratum: str, n: int, found: dict[str, float | None]) -> list[dict[str, Any]]:
+    return [
+        {"by": by, "stratum": stratum, "n": n, "metric": metric, "value": value}
+        for metric, value in found.items()
+    ]
+
+
 def _bin(values: np.ndarray) -> np.ndarray:
     # Negative values, which lognorm predictions may have, belong to the first bin.
     return np.clip(values * (1 / WIDTH), 0, BINS - 1).astype(np.int32)

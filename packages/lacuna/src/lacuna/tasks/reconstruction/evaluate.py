@@ -74,7 +74,7 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
     kept["cell_pearson"] = details.quantiles(result(PerCell()))
     kept["spearman_bound"] = result(Ranks()).bound
     kept["calibration"] = details.calibration(result(Calibration()))
-    return Scores(values, undefined, n_hidden, given.space, kept)
+    return Scores(values, undefined, n_hidden, given.space, kept, details.strata(kept))
 
 
 def _finite(value: float) -> float:
