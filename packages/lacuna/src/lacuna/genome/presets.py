@@ -7,7 +7,7 @@ from lacuna_contract.errors import ContractError, suggest
 
 PRESETS = ("gene_like", "motifs")
 
-#: The published setting. UTRs: means of about 200 and 1,000 (Pesole et al. 2001).
+#: The published setting. UTRs: means of about 200 and 1,000; their shapes are assumptions.
 DURATIONS = {
     "intergenic": Durations(5000, 0.8, 500, 20_000),
     "exon": Durations(150, 0.5, 30, 500),
@@ -18,13 +18,14 @@ DURATIONS = {
 FEWEST_EXONS, MOST_EXONS = 2, 8
 GC = 0.42
 
-#: Skews of human introns, (T - A) / (T + A) and (G - C) / (G + C) (Touchon et al. 2003).
+#: Skews of human introns, (T - A) / (T + A) and (G - C) / (G + C). Both are above zero (Touchon et
+#: al. 2003); their sizes are assumptions.
 INTRON_TA, INTRON_GC = 0.0449, 0.0329
-#: G + C of human UTRs (Pesole et al. 2001).
+#: G + C of human UTRs. The 5' ones are richer (Pesole et al. 1997); the numbers are assumptions.
 UTR5_GC, UTR3_GC = 0.60, 0.45
 
-#: Human codon usage, per thousand (Nakamura et al. 2000): rows by the first two bases TT, TC, TA,
-#: TG, CT, ...; columns by the third, T C A G.
+#: Human codon usage, per thousand (Codon Usage Database, GenBank 160; Nakamura et al. 2000): rows
+#: by the first two bases TT, TC, TA, TG, CT, ...; columns by the third, T C A G.
 HUMAN_CODONS = """
     17.6 20.3  7.7 12.9   15.2 17.7 12.2  4.4   12.2 15.3  1.0  0.8   10.6 12.6  1.6 13.2
     13.2 19.6  7.2 39.6   17.5 19.8 16.9  6.9   10.9 15.1 12.3 34.2    4.5 10.4  6.2 11.4
