@@ -415,9 +415,8 @@ def summarise(machine: Machine, codes: np.ndarray, generator: torch.Generator) -
     begins = found.begins[0].numpy()
     boundaries = begins.sum(axis=1)[window].copy()
     boundaries[0] = 0
-    drawn = semicrf.sample(**scores, generator=generator)[0][0]
     sample = np.empty(machine.padded, dtype=np.int8)
-    for start, end, label in drawn:
+    for start, end, label in draw(found, scores, generator):
         sample[start:end] = machine.classes[label]
     return Summary(
         positions[window].astype(np.float32),
@@ -426,6 +425,41 @@ def summarise(machine: Machine, codes: np.ndarray, generator: torch.Generator) -
         sample[window],
         float(found.log_partition[0]),
     )
+
+
+def draw(
+    found: semicrf.Marginals, scores: dict[str, torch.Tensor], generator: torch.Generator
+) -> list[tuple[int, int, int]]:
+    """One segmentation from the posterior that `found` describes, as (start, end, label).
+
+    `semicrf.sample` would go through the recurrence, the dear part, a second time. With what is
+    right of each segment known, a segment's end needs its durations alone, and the label of the
+    next one what begins there: all that lies right of that, over all of its ends.
+    """
+    after, durations = found.after[0], found.duration_scores
+    longest, (size, _) = len(durations), after.shape
+    # `after` leaves out the emissions up to where a segment ends.
+    emitted = torch.nn.functional.pad(scores["emissions"][0].cumsum(0), (0, 0, 1, 0))
+    start, segments = 0, []
+    chances = found.begins[0, 0].log()
+    while True:
+        label = _choose(chances, generator)
+        reach = min(longest, size - start)
+        ends = durations[:reach, label] + after[start : start + reach, label]
+        end = start + 1 + _choose(ends, generator)
+        segments.append((start, end, label))
+        if end == size:
+            return segments
+        start, reach = end, min(longest, size - end)
+        right = (durations[:reach] + after[start : start + reach]).logsumexp(0)
+        chances = scores["transitions"][label] + scores["begin"][0, start] + right - emitted[start]
+
+
+def _choose(logs: torch.Tensor, generator: torch.Generator) -> int:
+    """An index, drawn with the weights whose logarithms are given."""
+    sums = (logs - logs.max()).exp().cumsum(0)
+    at = torch.rand(1, dtype=sums.dtype, generator=generator) * sums[-1]
+    return int(torch.searchsorted(sums, at, right=True).clamp(max=len(logs) - 1))
 
 
 def _segments(machine: Machine, found: semicrf.Marginals) -> tuple[np.ndarray, np.ndarray]:

@@ -215,7 +215,7 @@ def call(recipe: Recipe, words: Sequence[Any]) -> str | None:
     program = [str(model / w) if (model / w).is_file() else w for w in entry]
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     env["PATH"] = os.pathsep.join((str(recipe.env / "bin"), env.get("PATH", "")))
-    env["LACUNA_CPUS"] = str(len(os.sched_getaffinity(0)))
+    env.setdefault("LACUNA_CPUS", str(len(os.sched_getaffinity(0))))
     command = [*program, *map(str, words)]
     tail = b""
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, bufsize=0) as process:
