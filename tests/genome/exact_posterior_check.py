@@ -53,6 +53,18 @@ LAWS = {
 }  # fmt: skip
 
 
+def drawn(machine, codes, classes, count=400):
+    """float64 (T, classes): shares of `count` draws from the posterior."""
+    scores = machine.scores(codes)
+    found = control.semicrf.marginals(**scores)
+    generator, window = torch.Generator().manual_seed(1), slice(machine.pad, -machine.pad)
+    shares = np.zeros((machine.padded, classes))
+    for _ in range(count):
+        for start, end, label in control.draw(found, scores, generator):
+            shares[start:end, machine.classes[label]] += 1 / count
+    return shares[window], count
+
+
 def compare(law, length, seed):
     codes, _ = draw(law, length, range(1), np.random.SeedSequence(seed))
     log_total, positions, begins, segments = written_out.posterior(law, codes[0])
@@ -63,12 +75,15 @@ def compare(law, length, seed):
     likely = {key: value for key, value in segments.items() if value > 0.01}
     off = [abs(inner.get(key, 0) - value) for key, value in likely.items()]
     off += [abs(segments.get(key, 0) - value) for key, value in inner.items()]
+    shares, count = drawn(machine, codes[0], len(law.classes))
+    noise = np.sqrt(positions * (1 - positions) / count) + 1 / count
     edge = sum(value for key, value in mine.items() if key[0] == 0)
     return {
         "log_likelihood": abs(found.log_likelihood - log_total),
         "positions": float(np.abs(found.positions - positions).max()),
         "boundaries": float(np.abs(found.boundaries - begins).max()),
         "segments": float(max(off)),
+        "drawn": float((np.abs(shares - positions) / noise).max()),
         "first": abs(edge - 1),
         "compared": len(likely),
         "least_certain": float(positions.max(axis=1).min()),

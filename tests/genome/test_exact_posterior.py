@@ -38,6 +38,7 @@ def test_posteriors_are_those_of_the_law_written_out(checked):
         assert found["boundaries"] < 1e-9, found
         assert found["positions"] < 1e-6, found  # stored as float32
         assert found["segments"] < 1e-6, found
+        assert found["drawn"] < 4, found  # in standard deviations
         assert found["first"] < 0.02, found  # improbable segments are left out
         assert found["least_certain"] < 0.95, found  # there was something to be wrong about
     assert sum(found["compared"] for found in checked) > 50
