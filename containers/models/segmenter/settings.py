@@ -36,10 +36,10 @@ class Settings:
     encoder: str = "cnn"
     features: str = "onehot"
     max_duration: int = 20_000
-    hidden_dim: int = 32
+    hidden_dim: int = 16
     num_layers: int = 4
     batch_size: int = 1
-    lr: float = 5e-3
+    lr: float = 2e-3
     head_lr: float = 10.0
     epochs: int = 6
     patience: int = 5
