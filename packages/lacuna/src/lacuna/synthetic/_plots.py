@@ -106,7 +106,11 @@ def _panel(
         ax.plot(middle, np.mean(learned, axis=0), "k--", lw=1, label="learned duration scores")
         ax.plot(middle, panels[0]["law"], "k:", lw=1, label="law of all segments")
     ax.set_xscale("log")
-    ax.text(0.03, 0.96, f"{text}n = {n}", transform=ax.transAxes, va="top", fontsize=8)
+    text = f"{text}n = {n}"
+    # Who decides each position by itself cuts sequences into crumbs, left of the axis.
+    if (short := float(shares[ends < SHORTEST].sum())) >= 0.005:
+        text += f"\n{short:.0%} under {SHORTEST} bases"
+    ax.text(0.03, 0.96, text, transform=ax.transAxes, va="top", fontsize=8)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
 
