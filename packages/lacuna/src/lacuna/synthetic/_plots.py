@@ -31,6 +31,14 @@ def records(documents: Sequence[Document], name: str) -> list[Document]:
     return [record for record in found if record and record["status"] == "ok"]
 
 
+def colours(documents: Sequence[Document]) -> dict[str, str]:
+    """Of each model; the same in every plot of the documents."""
+    names = order(documents)
+    trained = [n for n in names if not any(r["control"] for r in records(documents, n))]
+    own = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(trained)}
+    return {name: own.get(name, CEILING) for name in names}
+
+
 def pooled(panels: Sequence[Document], part: str, count: str) -> tuple[np.ndarray, int]:
     """Shares of several runs, weighted by their numbers of segments, and the number in all."""
     n = [panel[count] for panel in panels]
@@ -46,7 +54,7 @@ def duration_comparison(documents: Sequence[Document], path: Path) -> None:
     duration scores, and the dotted one the law that those are to be compared with.
     """
     names = order(documents)
-    good = {name: records(documents, name) for name in names}
+    good, own = {name: records(documents, name) for name in names}, colours(documents)
     first = next((some for some in good.values() if some), None)
     if first is None:
         raise ContractError("no model gave a result to plot")
@@ -59,14 +67,12 @@ def duration_comparison(documents: Sequence[Document], path: Path) -> None:
         row[0].set_ylabel(f"{kind}\nshare of segments")
         panels = [r["details"]["durations"][kind] for r in first]
         _panel(row[0], panels, "truth", "n_true", TRUTH, _floor(panels))
-        for i, (ax, name) in enumerate(zip(row[1:], names, strict=True)):
+        for ax, name in zip(row[1:], names, strict=True):
             if not good[name]:
                 ax.text(0.5, 0.5, "failed", transform=ax.transAxes, ha="center")
                 continue
-            control = good[name][0]["control"] is not None
             panels = [r["details"]["durations"][kind] for r in good[name]]
-            colour = CEILING if control else COLOURS[i % len(COLOURS)]
-            _panel(ax, panels, "prediction", "n_predicted", colour, _kl(panels))
+            _panel(ax, panels, "prediction", "n_predicted", own[name], _kl(panels))
     for ax, name in zip(axes[0], ["ground truth", *names], strict=True):
         ax.set_title(name.replace("_", " "), fontsize=10)
     longest = max(first[0]["details"]["durations"][kind]["ends"][-1] for kind in classes)
@@ -130,8 +136,9 @@ def training_curves(documents: Sequence[Document], path: Path) -> None:
     )  # fmt: skip
     if not curves:
         axes[0, 0].set_title("nothing was trained", fontsize=10)
-    for i, (ax, (name, some)) in enumerate(zip(axes[0], curves.items(), strict=False)):
-        colour = COLOURS[i % len(COLOURS)]
+    own = colours(documents)
+    for ax, (name, some) in zip(axes[0], curves.items(), strict=False):
+        colour = own[name]
         for training in some:
             rows = training["epochs"]
             x, val = [row["epoch"] for row in rows], [row["val"] for row in rows]
