@@ -109,7 +109,7 @@ def check(folder: Path, engine: str = "venv", checkpoints: Path | None = None) -
         yield Check("manifest", False, str(error))
         return
     if found := wrong(recipe.manifest):
-        yield Check("manifest", False, "; ".join(found), "docs/contract.md lists every field")
+        yield Check("manifest", False, "; ".join(found), "docs/contract.md#model lists every field")
         return
     yield Check("manifest", True, "model.json fits its schema")
     yield (lock := _lock(recipe, engine))
@@ -206,7 +206,7 @@ def _outcome(what: str, status: dict[str, Any], may_decline: bool) -> Check:
         "failed": "the end of its standard error:\n" + _tail(status),
         "out_of_memory": "raise resources.memory in model.json, or need less",
         "timed_out": "raise resources.time in model.json, or be faster",
-        "invalid_output": "docs/contract.md describes what a prediction is",
+        "invalid_output": "docs/contract.md describes a prediction, under <task>_prediction",
     }.get(status["status"], "")
     return Check(what, False, f"{status['status']}: {reason}", todo)
 
