@@ -56,6 +56,7 @@ class Subject:
     engine: str
     checkpoints: Path | None = None
     records: list[dict[str, Any]] = field(default_factory=list)
+    names: Sequence[str] = ()  # of the metrics to compute; empty: those of the task's cases
 
     @property
     def plain(self) -> str:
@@ -90,7 +91,7 @@ class Subject:
         status = supervise(planned, files, room, command, attempts=1)
         if status["status"] == "ok":
             every = list(metrics.of_task(self.task))
-            names = getattr(self.inputs, "metric_names", lambda: every)()
+            names = self.names or getattr(self.inputs, "metric_names", lambda: every)()
             status = evaluate_run(planned, case.truth, room, names, room)
         if recipe is self.recipe:
             changed = _sha256(room / "input.h5ad") != _sha256(case.input)
