@@ -4,8 +4,8 @@
 
 Each seed draws data of its own and trains on them. What is finished is kept, so it can be stopped
 and started again. K = 20,000, which splits no segment; --max-durations adds others, for the two
-semi-Markov models alone. The sizes are for two cores and an hour. Learning rate and width are those
-of the best validation loss of `semicrf` for the time they take, see docs/segmentation_models.md.
+semi-Markov models alone. The sizes are for two cores and about an hour. Learning rate and width are
+those of the best validation loss of `semicrf` for the time, see docs/segmentation_models.md.
 """
 
 import argparse
@@ -32,10 +32,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=words, default="1,2,3")
     parser.add_argument("--max-durations", type=words, default=f"{LONGEST},1000")
     parser.add_argument("--seq-length", type=int, default=10_000)
-    parser.add_argument("--num-train", type=int, default=512)
+    parser.add_argument("--num-train", type=int, default=1024)
     parser.add_argument("--num-val", type=int, default=32)
     parser.add_argument("--num-test", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
     args = parser.parse_args()
     for preset in args.presets:
         for seed in args.seeds:
