@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from synthetic import Bench
@@ -158,3 +159,31 @@ def test_the_report_says_plainly_that_no_floor_ran(report, models, said):
 def test_nothing_is_said_about_floors_where_one_ran(report):
     _, out = report(Bench(CONTROLS | {"good": None}, known))
     assert "No floor control" not in (out / "summary.txt").read_text()
+
+
+def test_the_picture_reads_without_colour(report):
+    """Filled or open, and the shape: no two of the models that have a colour, and no two controls,
+    share both; the rest have one shape that none of these has."""
+    models = [f"m{i}" for i in range(10)]
+
+    places = {"low": 0, "mean": 1, "top": 20} | {name: i + 2 for i, name in enumerate(models)}
+
+    def values(name, dataset, setting, seed):
+        return {"error": 30.0 - places[name], "fit": places[name] / 30}
+
+    _, out = report(Bench(CONTROLS | dict.fromkeys(models), values, seeds=(1,)))
+    drawn = (out / "leaderboard.svg").read_text().partition("Scores: reconstruction")[2]
+    mark = r'<path class="mark ([\w-]+)" d="M([-\d. ]+)([^"]*)"><title>(\w+):'
+    marks = re.findall(mark, drawn.split("</svg>")[0])
+    looks = {}
+    for css, start, path, name in marks:
+        x, y = map(float, start.split())
+        points = [tuple(map(float, p.split())) for p in re.findall(r"L([-\d.]+ [-\d.]+)", path)]
+        shape = [(round(px - x), round(py - y)) for px, py in points] or "circle"
+        looks[name] = (css in ("floor", "ceiling"), str(shape), css == "s-rest")
+    assert set(looks) == {*CONTROLS, *models}
+    rest = {look[1] for look in looks.values() if look[2]}
+    own = [look for look in looks.values() if not look[2]]
+    assert len(rest) == 1
+    assert len(own) == 8 + 3 == len(set(own))
+    assert not rest & {look[1] for look in own}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .leaderboard import Board
-from .svg import MARKERS, SERIES
+from .svg import MARKERS, REST, SERIES
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,13 @@ class Look:
 
 
 def looks(board: Board) -> dict[str, Look]:
-    """Looks by name: the best models get colours, those after them share a grey."""
+    """Looks by name, to be told apart without colour too: the best models get a colour and a shape
+    each, those after them share a grey and a shape; controls are open, models filled."""
     found: dict[str, Look] = {}
     for place, entry in enumerate(entry for entry in board.entries if entry.control is None):
-        css = f"s{place}" if place < SERIES else "s-rest"
-        found[entry.name] = Look(css, MARKERS[place % len(MARKERS)], place < SERIES)
+        first = place < SERIES
+        css, marker = (f"s{place}", MARKERS[place]) if first else ("s-rest", REST)
+        found[entry.name] = Look(css, marker, first)
     for place, entry in enumerate(entry for entry in board.entries if entry.control):
         found[entry.name] = Look(entry.control, MARKERS[place % len(MARKERS)])
     return found

@@ -19,6 +19,8 @@ LEFT, RIGHT, TOP, BOTTOM = 50, 14, 24, 42
 #: each comes with its own marker, so that none is told by colour alone.
 SERIES = 8
 MARKERS = "osdtvpxc"
+#: Of all that come after those: one grey, and one shape that none of them has.
+REST = "b"
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,8 @@ class Panel:
 
 
 def glyph(marker: str, x: float, y: float, r: float = 4.2) -> str:
-    """Path of a marker centred on (x, y): circle, square, diamond, triangles, plus, cross, cup."""
+    """Path of a marker centred on (x, y): circle, square, diamond, triangles, plus, cross, cup,
+    bar."""
     if marker == "o":
         return f"M{x - r:g} {y:g}a{r} {r} 0 1 0 {2 * r:g} 0a{r} {r} 0 1 0 {-2 * r:g} 0z"
     corners = {
@@ -256,6 +259,7 @@ def glyph(marker: str, x: float, y: float, r: float = 4.2) -> str:
               (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)),
         "x": ((0, -0.55), (0.65, -1.2), (1.2, -0.65), (0.55, 0), (1.2, 0.65), (0.65, 1.2),
               (0, 0.55), (-0.65, 1.2), (-1.2, 0.65), (-0.55, 0), (-1.2, -0.65), (-0.65, -1.2)),
+        "b": ((-1.3, -0.4), (1.3, -0.4), (1.3, 0.4), (-1.3, 0.4)),
         "c": ((-1.2, -1), (1.2, -1), (0.5, 0), (1.2, 1), (-1.2, 1), (-0.5, 0)),
     }[marker]  # fmt: skip
     return "M" + "L".join(f"{x + dx * r:.1f} {y + dy * r:.1f}" for dx, dy in corners) + "z"
