@@ -46,7 +46,12 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
     with open_h5ad(truth) as file:
         answer = Truth(file)
         embedding, imputed = _read(prediction, answer)
-        pairs = {m: (answer.values(m), imputed[m]) for m in answer.asked}
+        pairs = {}
+        for modality, one in answer.asked.items():
+            # The other row of a twin shows what this one hides.
+            scored = answer.known.twin[one.cells] < 0
+            if scored.any():
+                pairs[modality] = answer.values(modality)[scored], imputed[modality][scored]
     space = Space(embedding, answer.known)
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}
@@ -58,7 +63,8 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
     # Who leaves out the clusters wants it quick, and no picture.
     drawn = any(metric.name == "ari" for metric in chosen)
     details = summary(embedding, answer.known, pairs, answer.split, drawn)
-    return Scores(values, undefined, answer.n_hidden, "counts, probability, log", details)
+    scored = sum(values.size for values, _ in pairs.values())
+    return Scores(values, undefined, scored, "counts, probability, log", details)
 
 
 def _given(needs: str, pairs: dict[str, Any], space: Space) -> tuple:
@@ -82,7 +88,6 @@ class Truth:
         self._file = file
         about = read_uns(file)
         self.cells = read_names(file, "obs")
-        self.n_hidden: int = about["n_hidden"]
         self.split = np.array(read_column(file, "obs", "split"))
         stored = file.get("uns/asked", {})
         self.asked = {

@@ -42,7 +42,8 @@ class Question:
     no_twins
         Why there are none, where there are none.
     asked
-        By modality, rows and columns to predict.
+        By modality, rows and columns to predict. Twins are asked for like others, since what is
+        left out would name them; but they are not scored, as the other row shows what this hides.
     """
 
     source: np.ndarray
@@ -113,9 +114,9 @@ def pose(cells: Cells, widths: Mapping[str, int], rng: np.random.Generator) -> Q
         flags[:, second.modality] = True
         # In the place of a cell that has the modality anyway, unless the batches differ.
         model = first if cells.shifted else rng.choice(second.others, len(first))
-        # After a random row each, so that their place says nothing.
-        after = np.concatenate([rows + 1.0, rng.uniform(0, n + 1, len(first))])
-        order = np.argsort(after, kind="stable")
+        # In any order, so that its place says of no row whether it was added: mock cells come
+        # cohort after cohort.
+        order = rng.permutation(n + len(first))
         rows = np.concatenate([rows, first])[order]
         keep = np.vstack([keep, flags])[order]
         batch = np.concatenate([batch, batch[model]])[order]
@@ -126,7 +127,7 @@ def pose(cells: Cells, widths: Mapping[str, int], rng: np.random.Generator) -> Q
         twin[place[first]], twin[place[n:]] = place[n:], place[first]
     else:
         twin = np.full(n, -1)
-    asked = _asked(cells.measured[rows], keep, split, twin, widths, rng)
+    asked = _asked(cells.measured[rows], keep, split, widths, rng)
     return Question(rows, keep, batch, dataset, split, twin, why, asked)
 
 
@@ -169,7 +170,6 @@ def _asked(
     measured: np.ndarray,
     keep: np.ndarray,
     split: np.ndarray,
-    twin: np.ndarray,
     widths: Mapping[str, int],
     rng: np.random.Generator,
 ) -> dict[str, Asked]:
@@ -179,8 +179,6 @@ def _asked(
         if modality not in widths or not keep[:, column].any():
             continue
         hidden = measured[:, column] & ~keep[:, column]
-        # The other row of a twin may show what this one hides.
-        hidden &= twin < 0
         if (hidden & (split == "test")).any():
             hidden &= split == "test"
         rows, columns = np.flatnonzero(hidden), np.arange(widths[modality])
