@@ -133,7 +133,7 @@ PROFILES = [
 ]
 
 
-def test_profiles_that_do_not_fit_together(fresh: Project) -> None:
+def test_profiles_that_do_not_fit_together_and_the_files_of_a_sheet(fresh: Project) -> None:
     (fresh.folder / "sbatch").write_text("#!/bin/sh\n")
     (fresh.folder / "sbatch").chmod(0o755)
     paths = {False: "/nowhere:", True: f"/nowhere:{fresh.folder}"}
@@ -143,10 +143,16 @@ def test_profiles_that_do_not_fit_together(fresh: Project) -> None:
         def cases = Json.parse(file("${projectDir}/cases.json").text)
         def said = cases.collect { row -> Profiles.problems(projectDir, row[0], row[1], row[2]) }
         file("${projectDir}/said.json").text = Json.text(said)
+        def paths = ['~/a.h5ad', 'b/c.h5ad', '/d.h5ad']
+            .collect { path -> Plan.source([source: path], '/sheets/s.csv') }
+        file("${projectDir}/paths.txt").text = paths.join('\\n')
     }""")
     command = [str(ROOT / "bin" / "nextflow"), "run", "cases.nf", "-profile", "venv"]
     done = subprocess.run(command, cwd=fresh.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+    home = f"{os.environ['HOME']}/a.h5ad"
+    paths = (fresh.folder / "paths.txt").read_text().split("\n")
+    assert paths == [home, "/sheets/b/c.h5ad", "/d.h5ad"]
     answers = json.loads((fresh.folder / "said.json").read_text())
     for (*case, expected), said in zip(PROFILES, answers, strict=True):
         assert len(said) == len(expected), (case, said)
