@@ -17,24 +17,29 @@ def make(
     longest=3,
     scale=1.0,
     forbid=0.0,
+    forbid_borders=0.0,
     dtype=torch.float64,
     ragged=True,
     extras=("start", "end", "begin", "finish"),
     self_transitions=True,
 ):
-    """Arguments of `semicrf.partition` as a dict; `forbid` is the share of -inf."""
+    """Arguments of `semicrf.partition` as a dict.
+
+    `forbid` is the share of -inf in transitions, durations, start and end, `forbid_borders` that
+    in begin and finish.
+    """
     g = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
         return torch.randn(*shape, generator=g, dtype=torch.float64)
 
-    def forbidding(x):
-        return x.masked_fill(torch.rand(x.shape, generator=g) < forbid, -math.inf)
+    def forbidding(x, share):
+        return x.masked_fill(torch.rand(x.shape, generator=g) < share, -math.inf)
 
     problem = {
         "emissions": normal(batch, length, classes) * scale,
-        "transitions": forbidding(normal(classes, classes)),
-        "durations": forbidding(normal(longest, classes)),
+        "transitions": forbidding(normal(classes, classes), forbid),
+        "durations": forbidding(normal(longest, classes), forbid),
         "lengths": torch.randint(1, length + 1, (batch,), generator=g) if ragged else None,
     }
     if not self_transitions:
@@ -42,7 +47,7 @@ def make(
     shapes = {"start": (classes,), "end": (classes,)}
     for name in extras:
         x = normal(*shapes.get(name, (batch, length, classes)))
-        problem[name] = forbidding(x) if name in shapes else x
+        problem[name] = forbidding(x, forbid if name in shapes else forbid_borders)
     return {
         name: x.to(dtype) if x is not None and x.is_floating_point() else x
         for name, x in problem.items()
@@ -71,6 +76,7 @@ def problems(draw, lengths, longest, classes=(1, 3), batch=(1, 3), dtypes=(torch
         longest=draw(st.integers(*longest)),
         scale=draw(st.sampled_from([0.0, 1.0, 10.0, 1e4])),
         forbid=draw(st.sampled_from([0.0, 0.0, 0.2, 0.5])),
+        forbid_borders=draw(st.sampled_from([0.0, 0.0, 0.2])),
         dtype=draw(st.sampled_from(dtypes)),
         ragged=draw(st.booleans()),
         extras=extras,

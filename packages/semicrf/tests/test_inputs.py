@@ -67,6 +67,16 @@ def test_values(function, case, backend):
         function(**changed(**changes), backend=backend)
 
 
+@pytest.mark.parametrize("function", [semicrf.score, semicrf.log_prob])
+@pytest.mark.parametrize("case", [name for name in BAD if "forbidden" not in name])
+def test_values_beside_a_segmentation(function, case):
+    """Also those that the segmentation given does not touch, and a length that it goes up to."""
+    changes, message = BAD[case]
+    for last in ([], [(4, 5, 0)]):
+        with pytest.raises(ValueError, match=message):
+            function([[(0, 2, 0), (2, 4, 1), *last], [(0, 2, 2), (2, 4, 1)]], **changed(**changes))
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_types(function):
     with pytest.raises(TypeError, match=r"durations is torch\.float32 but emissions are .*float64"):

@@ -31,11 +31,12 @@ def test_partition_and_gradients(problem):
 
 @pytest.mark.parametrize("longest", [1, 2, 3, 4, 9])
 @pytest.mark.parametrize("self_transitions", [True, False])
-def test_probabilities_sum_to_one(longest, self_transitions):
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_probabilities_sum_to_one(longest, self_transitions, backend):
     """The likelihood is one: a peer's sums to 0.39, 17.96, 2.50 and 0.002 for K = 1..4."""
     problem = make(7, length=6, classes=2, longest=longest, self_transitions=self_transitions)
     every = enumerate_all(problem)[0][0]
-    probabilities = [semicrf.log_prob([s], **problem, backend="reference").exp() for s in every]
+    probabilities = [semicrf.log_prob([s], **problem, backend=backend).exp() for s in every]
     assert abs(sum(probabilities).item() - 1) < 1e-12
 
 
@@ -111,7 +112,7 @@ def test_viterbi(problem):
 def test_viterbi_ties_go_to_the_lowest_last_label_and_the_shortest_last_segment():
     problem = make(0, length=4, longest=3, scale=0.0, ragged=False, extras=())
     problem = {k: x if x is None else torch.zeros_like(x) for k, x in problem.items()}
-    for backend in ("reference",):
+    for backend in ("reference", "cpu"):
         decoded = semicrf.viterbi(**problem, backend=backend)
         assert decoded.segments == [[(0, 1, 0), (1, 2, 0), (2, 3, 0), (3, 4, 0)]]
 

@@ -202,19 +202,21 @@ curvature.register_autograd(_no_third_derivative)
 @torch.library.custom_op(
     "semicrf::tiling",
     mutates_args=(),
-    schema="(Tensor segments, Tensor? lengths, int B, int T, int C, int K, str too_long)"
-    " -> (Tensor, Tensor)",
+    schema=f"(Tensor segments, {SCORES}, str too_long) -> (Tensor, Tensor)",
 )
-def tiling(
-    segments: Tensor, lengths: Tensor | None, B: int, T: int, C: int, K: int, too_long: str
-) -> tuple[Tensor, Tensor]:
-    """Labels (B, T), -1 past a length, and durations (B, T) where a segment begins, else 0."""
-    return _segments.tiling(segments, lengths, (B, T, C, K), too_long=too_long)
+def tiling(segments: Tensor, *arguments) -> tuple[Tensor, Tensor]:
+    """Labels (B, T), -1 past a length, and durations (B, T) where a segment begins, else 0.
+
+    Of the scores only sizes and lengths count, but all are checked: `score` has no other operator.
+    """
+    *scores, too_long = arguments
+    p = check_values(*scores)
+    return _segments.tiling(segments, p.lengths, p.sizes, too_long=too_long)
 
 
 @tiling.register_fake
-def _(segments, lengths, B, T, C, K, too_long):
-    return tuple(segments.new_empty((B, T)) for _ in range(2))
+def _(segments, emissions, *arguments):
+    return tuple(segments.new_empty(emissions.shape[:2]) for _ in range(2))
 
 
 @torch.library.custom_op(

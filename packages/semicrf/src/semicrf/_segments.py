@@ -130,7 +130,7 @@ def check_rows(
 
 def tiling(
     rows: Tensor,
-    lengths: Tensor | None,
+    lengths: Tensor,
     sizes: tuple[int, int, int, int],
     *,
     too_long: str = "error",
@@ -139,6 +139,7 @@ def tiling(
 
     Args:
         rows, sizes: as in `check_rows`.
+        lengths: (B,) in 1..T.
         too_long: what to do with a segment longer than K: "error" or "split".
 
     Returns:
@@ -147,8 +148,6 @@ def tiling(
     """
     batch, longest, _, most = sizes
     device = rows.device
-    if lengths is None:
-        lengths = torch.full((batch,), longest, device=device)
     if too_long == "split":
         owner, start, end, label = rows.unbind(1)
         pieces = ((end - start + most - 1) // most).clamp(min=1)

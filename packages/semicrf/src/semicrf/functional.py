@@ -104,7 +104,9 @@ def score(
         (B,) of the scores' dtype, differentiable in all scores.
 
     Raises:
-        ValueError: a segmentation does not tile its sequence, or a segment is longer than K.
+        ValueError: a segmentation does not tile its sequence, a segment is longer than K, or as in
+            `partition`; but a forbidden segmentation merely scores -inf.
+        TypeError: as in `partition`, or segments hold something else than integers.
     """
     scores = check_form(emissions, transitions, durations, lengths, start, end, begin, finish)
     backends.resolve(backend, emissions.device.type)
@@ -146,10 +148,10 @@ def _tiling(
 ) -> tuple[Tensor, Tensor]:
     if too_long not in ("error", "split"):
         raise ValueError(f"too_long={too_long!r}; there are: 'error', 'split'")
-    emissions, _, durations, lengths, *_ = scores
+    emissions = scores[0]
     rows_of = _segments.rows_of if isinstance(segments, Tensor) else _rows_of_lists
     rows = rows_of(segments, emissions.shape[0], emissions.device)
-    return _ops.tiling(rows, lengths, *emissions.shape, durations.shape[0], too_long)
+    return _ops.tiling(rows, *(x if x is None else x.detach() for x in scores), too_long)
 
 
 def marginals(
