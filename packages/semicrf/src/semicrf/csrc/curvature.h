@@ -2,52 +2,27 @@
 // derivatives of log Z times that direction.
 // Included once per instruction set, inside a namespace.
 
-class Curvature {
+class Curvature : Frame {
   public:
-    Curvature(const Tangents& left, const Tangents& right, int64_t T_)
-        : left_(left), right_(right), q_(left.q), s_(left.s), C_(s_.C) {
-        const int64_t C = C_;
-        most_ = padded(T_ + 1) / N;
-        for (auto* b : {&after_, &x_, &y_, &moved_x_, &moved_y_}) *b = Buffer<double>(C * q_.stride);
-        for (auto* b : {&x_top_, &y_top_, &x_level_, &y_level_}) *b = Buffer<double>(C * most_);
-        partial_ = Buffer<double>((padded(T_) / CHUNK + 2) * (C + 4) * s_.Cp);
+    Curvature(const Tangents& left, const Tangents& right, int64_t longest)
+        : Frame(left.q, left.s, longest, 4), left_(left), right_(right) {
+        for (auto* b : {&moved_x_, &moved_y_}) *b = Buffer<double>(C_ * q_.stride);
+        for (auto* b : {&x_level_, &y_level_}) *b = Buffer<double>(C_ * most_);
     }
 
-    // All members of the team call this, after both tangents have run. `out` as in Posteriors, its
-    // total the derivative of log Z, its before and after not used.
-    void run(const Outputs& out, Team& team, int rank) {
+    // All members of the team call this, after both tangents have run. Of `out`, total is the
+    // derivative of log Z; before and after are not used.
+    void run(const Outputs<double>& out, Team& team, int rank) {
         if (rank == 0) {
-            blocks_ = (q_.L + N - 1) / N;
-            log_z_ = left_.sums.log_total();
-            moved_z_ = left_.total();
-            *out.total = moved_z_;
+            begin(left_.sums.log_total());
+            *out.total = moved_z_ = left_.total();
         }
         team.wait();
-        for (int64_t c = team.take(); c < C_; c = team.take()) scale(static_cast<int>(c));
-        team.wait();
-        const int64_t tiles = (s_.K + N - 1) / N, chunks = (q_.L - 1 + CHUNK - 1) / CHUNK;
-        for (int64_t i = team.take(); i < C_ * tiles + C_ + chunks; i = team.take()) {
-            if (i < C_)
-                boundaries(static_cast<int>(i), out);
-            else if (i < C_ + chunks)
-                transitions(i - C_);
-            else
-                durations((i - C_ - chunks) % C_, (i - C_ - chunks) / C_, out);
-        }
-        team.wait();
-        if (rank == 0)
-            for (int from = 0; from < C_; ++from)
-                for (int to = 0; to < C_; ++to) {
-                    double sum = 0;
-                    for (int64_t k = 0; k < chunks; ++k)
-                        sum += partial_[(k * (C_ + 4) + from) * s_.Cp + to];
-                    out.transitions[from * C_ + to] = sum;
-                }
-        team.wait();
+        share_out(*this, out, team, rank);
     }
 
   private:
-    static constexpr int64_t CHUNK = 4096;  // positions per partial sum, whatever the threads
+    friend class Frame;
 
     // The derivative of all that is right of a segment of class c ending at e, over Z.
     double moved_after(int c, int64_t e) const {
@@ -58,11 +33,8 @@ class Curvature {
     // Sources of both sides block by block over their largest, and times their derivatives counted
     // from that of the largest.
     void scale(int c) {
-        const int64_t row = c * q_.stride, L = q_.L, end = blocks_ * N + N;
-        const double whole = q_.sum[row + L];
-        for (int64_t t = 0; t < L; ++t)
-            after_[row + t] = right_.sums.before[row + L - 1 - t] + whole;
-        for (int64_t t = L; t < end && t < q_.stride; ++t) after_[row + t] = NEG_INF;
+        const int64_t row = c * q_.stride, L = q_.L;
+        align(c, right_.sums.before);
         for (int64_t j = 0; j < blocks_; ++j) {
             const int64_t t0 = j * N, n = std::min<int64_t>(N, L - t0), at = row + t0;
             double a[N], b[N];
@@ -95,12 +67,9 @@ class Curvature {
     }
 
     // begins, ends, and positions as the running difference of the two.
-    void boundaries(int c, const Outputs& out) {
+    void boundaries(int c, const Outputs<double>& out) {
         const int64_t row = c * q_.stride, L = q_.L;
         const double base = q_.sum[row + L] - log_z_, moved = left_.v.sum[row + L] - moved_z_;
-        double* begins = static_cast<double*>(out.begins);
-        double* ends = static_cast<double*>(out.ends);
-        double* positions = static_cast<double*>(out.positions);
         const Sums<double>&left = left_.sums, &right = right_.sums;
         double held = 0;
         for (int64_t t = 0; t < L; ++t) {
@@ -112,32 +81,30 @@ class Curvature {
             const double closed =
                 e > FAINT ? std::exp(e) * (left_.inside[row + t + 1] + moved_after(c, t + 1)) : 0.0;
             held += opened;
-            begins[t * C_ + c] = opened;
-            ends[t * C_ + c] = closed;
-            positions[t * C_ + c] = held;
+            out.begins[t * C_ + c] = opened;
+            out.ends[t * C_ + c] = closed;
+            out.positions[t * C_ + c] = held;
             held -= closed;
         }
     }
 
-    // Of the expected transitions at the boundaries of one chunk, 1 + chunk * CHUNK onwards.
+    // Of the expected transitions at the boundaries of one chunk.
     void transitions(int64_t chunk) {
         const int C = C_, Cp = s_.Cp;
-        double* sum = &partial_[chunk * (C + 4) * Cp];
-        std::fill(sum, sum + (C + 4) * Cp, 0.0);
+        double* sum = partial(chunk);
+        std::fill(sum, sum + rows_ * Cp, 0.0);
         double *from = sum + C * Cp, *to = from + Cp, *moved_from = to + Cp, *moved_to = moved_from + Cp;
         for (int c = 0; c < Cp; ++c) to[c] = NEG_INF;
-        const int64_t first = 1 + chunk * CHUNK, last = std::min(first + CHUNK, q_.L);
         const double* a = s_.transitions[0].get();
         const double* v = left_.direction.transitions[0].get();
-        for (int64_t t = first; t < last; ++t) {
+        for (int64_t t = first(chunk); t < last(chunk); ++t) {
             double to_top = NEG_INF;
             for (int c = 0; c < C; ++c) {
-                const int64_t row = c * q_.stride, u = q_.L - t;
+                const int64_t row = c * q_.stride;
                 from[c] = q_.alpha(left_.sums.inside.get(), c, t);
-                to[c] = right_.sums.inside[row + u] + q_.sum[row + q_.L] - q_.sum[row + t] +
-                        (q_.begin ? q_.begin[row + t] : 0.0) - log_z_;
+                to[c] = onwards(c, t, right_.sums.inside);
                 moved_from[c] = left_.alpha(c, t) - moved_z_;
-                moved_to[c] = right_.inside[row + u] + left_.v.sum[row + q_.L] -
+                moved_to[c] = right_.inside[row + q_.L - t] + left_.v.sum[row + q_.L] -
                               left_.v.sum[row + t] + (left_.v.begin ? left_.v.begin[row + t] : 0.0);
                 to_top = std::max(to_top, to[c]);
             }
@@ -155,7 +122,7 @@ class Curvature {
     }
 
     // Of the expected number of segments of label c with durations tile N + 1 .. tile N + N.
-    void durations(int64_t c, int64_t tile, const Outputs& out) {
+    void durations(int64_t c, int64_t tile, const Outputs<double>& out) {
         const int64_t d0 = tile * N;
         const int count = static_cast<int>(std::min<int64_t>(N, s_.K - d0));
         const double* w = &s_.w[c * s_.K + d0];
@@ -174,7 +141,7 @@ class Curvature {
             else
                 one_by_one(c, i, j, d0, count, direct);
         }
-        double* to = static_cast<double*>(out.durations) + d0 * C_ + c;
+        double* to = out.durations + d0 * C_ + c;
         for (int k = 0; k < count; ++k) {
             const double factor = w[k] == NEG_INF ? 0.0 : std::exp(w[k] - top);
             const double shift = left_.direction.move(s_, static_cast<int>(c), d0 + k + 1);
@@ -229,15 +196,7 @@ class Curvature {
     static constexpr double FAINT = -80.0, ENOUGH = 550.0;
 
     const Tangents &left_, &right_;
-    const Sequence& q_;
-    const Scores& s_;
-    const int C_;
-    int64_t most_ = 0, blocks_ = 0;
-    double log_z_ = 0, moved_z_ = 0;
-    Buffer<double> after_;                // [c][e - 1]
-    Buffer<double> x_, y_;                // [c][t]: before and after, each block over its largest
-    Buffer<double> moved_x_, moved_y_;    // the same times their derivatives less the level
-    Buffer<double> x_top_, y_top_;        // [c][block]
-    Buffer<double> x_level_, y_level_;    // [c][block]: the derivative at the largest
-    Buffer<double> partial_;              // [chunk][from][to], and four rows to work in
+    double moved_z_ = 0;
+    Buffer<double> moved_x_, moved_y_;  // x and y times their derivatives less the level
+    Buffer<double> x_level_, y_level_;  // [c][block]: the derivative at the largest
 };

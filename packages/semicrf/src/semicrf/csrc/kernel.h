@@ -6,6 +6,7 @@
 #include "tables.h"
 #include "pipeline.h"
 #include "sums.h"
+#include "frame.h"
 #include "posteriors.h"
 #include "tangents.h"
 #include "curvature.h"
@@ -54,8 +55,7 @@ void over_batch(const Problem& p, Make make, Work work) {
 template <class F, class T>
 struct SumsRoom {
     Sequence q, mirrored;
-    std::unique_ptr<Sums<F>> left, right;
-    std::unique_ptr<Posteriors<F, T>> posteriors;
+    std::unique_ptr<Sums<F>> left, right;  // right only where `both` are wanted
     // The two recurrences do not need each other: each has half of the team.
     Team left_team, right_team;
 
@@ -67,7 +67,25 @@ struct SumsRoom {
         if (!both) return;
         mirrored.allocate(most, p.C, p.finish, p.begin);
         right.reset(new Sums<F>(s, w, mirrored, most, 1));
-        posteriors.reset(new Posteriors<F, T>(*left, *right, q, most));
+    }
+
+    // To be called by the leader, before any recurrence runs.
+    void read_sequence(const Problem& p, int64_t b) {
+        read<T>(p, b, q);
+        left->reset();
+        if (!right) return;
+        mirror(q, mirrored);
+        right->reset();
+    }
+
+    template <class Recurrence>
+    void run_both(Recurrence& on_left, Recurrence& on_right, const Team& team, int rank) {
+        const int half = left_team.size;
+        if (rank < half) on_left.run(left_team, rank);
+        if (team.size == 1)
+            on_right.run(right_team, 0);
+        else if (rank >= half)
+            on_right.run(right_team, rank - half);
     }
 };
 
@@ -77,56 +95,42 @@ void log_partition(const Problem& p, double* total, int64_t* redone) {
     const Scores s(p, longest(p), T());
     const Weights<F> weights(s);
     auto make = [&](int) { return std::make_unique<SumsRoom<F, T>>(p, s, weights, false, 1); };
-    over_batch(p, make,
-               [&](SumsRoom<F, T>& room, int64_t b, Team& team, int rank) {
-                   if (rank == 0) {
-                       read<T>(p, b, room.q);
-                       room.left->reset();
-                   }
-                   team.wait();
-                   room.left->run(team, rank);
-                   if (rank == 0) {
-                       total[b] = room.left->log_total() + room.q.offset;
-                       redone[b] = room.left->redone;
-                   }
-               });
+    over_batch(p, make, [&](SumsRoom<F, T>& room, int64_t b, Team& team, int rank) {
+        if (rank == 0) room.read_sequence(p, b);
+        team.wait();
+        room.left->run(team, rank);
+        if (rank == 0) {
+            total[b] = room.left->log_total() + room.q.offset;
+            redone[b] = room.left->redone;
+        }
+    });
 }
 
 template <class F, class T>
-void posteriors(const Problem& p, double* total, T* positions, T* begins, T* ends,
-                double* transitions, T* durations, double* before, double* after,
-                int64_t* redone) {
+struct PosteriorsRoom {
+    SumsRoom<F, T> sums;
+    Posteriors<F, T> posteriors;
+
+    PosteriorsRoom(const Problem& p, const Scores& s, const Weights<F>& w, int threads)
+        : sums(p, s, w, true, threads), posteriors(*sums.left, *sums.right, longest(p)) {}
+};
+
+template <class F, class T>
+void posteriors(const Problem& p, const Outputs<T>& out, int64_t* redone) {
     const Scores s(p, longest(p), T());
     const Weights<F> weights(s);
     auto make = [&](int size) {
-        return std::make_unique<SumsRoom<F, T>>(p, s, weights, true, size);
+        return std::make_unique<PosteriorsRoom<F, T>>(p, s, weights, size);
     };
-    over_batch(p, make,
-               [&](SumsRoom<F, T>& room, int64_t b, Team& team, int rank) {
-                   const int half = room.left_team.size;
-                   if (rank == 0) {
-                       read<T>(p, b, room.q);
-                       mirror(room.q, room.mirrored);
-                       room.left->reset();
-                       room.right->reset();
-                   }
-                   team.wait();
-                   if (rank < half) room.left->run(room.left_team, rank);
-                   if (rank >= half || team.size == 1)
-                       room.right->run(room.right_team, team.size == 1 ? 0 : rank - half);
-                   team.wait();
-                   const int64_t area = p.T * p.C;
-                   const Outputs out{total + b,
-                                     positions + b * area,
-                                     begins + b * area,
-                                     ends + b * area,
-                                     durations + b * p.K * p.C,
-                                     transitions + b * p.C * p.C,
-                                     before ? before + b * area : nullptr,
-                                     after ? after + b * area : nullptr};
-                   room.posteriors->run(out, team, rank);
-                   if (rank == 0) redone[b] = room.left->redone + room.right->redone;
-               });
+    over_batch(p, make, [&](PosteriorsRoom<F, T>& room, int64_t b, Team& team, int rank) {
+        SumsRoom<F, T>& sums = room.sums;
+        if (rank == 0) sums.read_sequence(p, b);
+        team.wait();
+        sums.run_both(*sums.left, *sums.right, team, rank);
+        team.wait();
+        room.posteriors.run(out.of(p, b), team, rank);
+        if (rank == 0) redone[b] = sums.left->redone + sums.right->redone;
+    });
 }
 
 struct CurvatureRoom {
@@ -145,8 +149,7 @@ struct CurvatureRoom {
 };
 
 // The derivative of log Z and of all posteriors along a direction. float64 throughout.
-inline void curvature(const Problem& p, const Direction& v, double* total, double* positions,
-                      double* begins, double* ends, double* transitions, double* durations) {
+inline void curvature(const Problem& p, const Direction& v, const Outputs<double>& out) {
     const Scores s(p, longest(p), double());
     const Weights<double> weights(s);
     auto make = [&](int size) {
@@ -154,38 +157,21 @@ inline void curvature(const Problem& p, const Direction& v, double* total, doubl
     };
     over_batch(p, make, [&](CurvatureRoom& room, int64_t b, Team& team, int rank) {
         SumsRoom<double, double>& sums = room.sums;
-        const int half = sums.left_team.size;
-        const bool on_left = rank < half, on_right = rank >= half || team.size == 1;
-        const int right_rank = team.size == 1 ? 0 : rank - half;
         if (rank == 0) {
-            read<double>(p, b, sums.q);
-            mirror(sums.q, sums.mirrored);
+            sums.read_sequence(p, b);
             room.direction.read_sequence(p, v, b, s, weights);
-            sums.left->reset();
-            sums.right->reset();
             room.left.reset();
             room.right.reset();
         }
         team.wait();
-        if (on_left) sums.left->run(sums.left_team, rank);
-        if (on_right) sums.right->run(sums.right_team, right_rank);
+        sums.run_both(*sums.left, *sums.right, team, rank);
         team.wait();
-        if (rank == 0) total[b] = sums.left->log_total();
+        if (rank == 0) out.total[b] = sums.left->log_total();
         team.wait();
-        if (total[b] == NEG_INF) return;  // the caller raises
-        if (on_left) room.left.run(sums.left_team, rank);
-        if (on_right) room.right.run(sums.right_team, right_rank);
+        if (out.total[b] == NEG_INF) return;  // the caller raises
+        sums.run_both(room.left, room.right, team, rank);
         team.wait();
-        const int64_t area = p.T * p.C;
-        const Outputs out{total + b,
-                          positions + b * area,
-                          begins + b * area,
-                          ends + b * area,
-                          durations + b * p.K * p.C,
-                          transitions + b * p.C * p.C,
-                          nullptr,
-                          nullptr};
-        room.curvature.run(out, team, rank);
+        room.curvature.run(out.of(p, b), team, rank);
     });
 }
 
@@ -232,25 +218,20 @@ void draw_segmentations(const Problem& p, const int64_t* seeds, int64_t draws, d
     auto make = [&](int) {
         return std::make_unique<SumsRoom<double, T>>(p, s, weights, false, 1);
     };
-    over_batch(p, make,
-               [&](SumsRoom<double, T>& room, int64_t b, Team& team, int rank) {
-                   if (rank == 0) {
-                       read<T>(p, b, room.q);
-                       room.left->reset();
-                   }
-                   team.wait();
-                   room.left->run(team, rank);
-                   if (rank == 0) total[b] = room.left->log_total();
-                   team.wait();
-                   if (total[b] == NEG_INF) return;
-                   for (int64_t i = team.take(); i < draws; i = team.take()) {
-                       const int64_t k = b * draws + i;
-                       counts[k] = trace(s, room.q, room.left->before.get(),
-                                         room.left->inside.get(),
-                                         Drawn{Uniform(static_cast<uint64_t>(seeds[k]))},
-                                         segments + k * p.T * 2);
-                   }
-               });
+    over_batch(p, make, [&](SumsRoom<double, T>& room, int64_t b, Team& team, int rank) {
+        if (rank == 0) room.read_sequence(p, b);
+        team.wait();
+        room.left->run(team, rank);
+        if (rank == 0) total[b] = room.left->log_total();
+        team.wait();
+        if (total[b] == NEG_INF) return;
+        for (int64_t i = team.take(); i < draws; i = team.take()) {
+            const int64_t k = b * draws + i;
+            counts[k] = trace(s, room.q, room.left->before.get(), room.left->inside.get(),
+                              Drawn{Uniform(static_cast<uint64_t>(seeds[k]))},
+                              segments + k * p.T * 2);
+        }
+    });
 }
 
 // The multiply-adds of one forward recurrence (T K C of them, to whole blocks) with nothing else:

@@ -1,75 +1,33 @@
 // From the two recurrences of a sequence to its posteriors.
 // Included once per instruction set, inside a namespace.
 
-struct Outputs {  // of one sequence; T strides as in the tensors
-    double* total;
-    void *positions, *begins, *ends;  // (T, C)
-    void* durations;                  // (K, C)
-    double* transitions;              // (C, C)
-    double *before, *after;           // (T, C) or null
-};
-
 // F: type of the bulk products; T: type of the outputs.
 template <class F, class T>
-class Posteriors {
+class Posteriors : Frame {
   public:
-    Posteriors(const Sums<F>& left, const Sums<F>& right, const Sequence& q, int64_t T_)
-        : left_(left), right_(right), q_(q), s_(left.s), C_(s_.C) {
-        const int64_t C = C_;
-        most_ = padded(T_ + 1) / N;
-        after_ = Buffer<double>(C * q.stride);
-        x_ = Buffer<double>(C * q.stride);
-        y_ = Buffer<double>(C * q.stride);
-        xf_ = Buffer<F>(C * q.stride);
-        yf_ = Buffer<F>(C * q.stride);
-        x_top_ = Buffer<double>(C * most_);
-        y_top_ = Buffer<double>(C * most_);
-        partial_ = Buffer<double>((padded(T_) / CHUNK + 2) * (C + 2) * s_.Cp);
+    Posteriors(const Sums<F>& left, const Sums<F>& right, int64_t longest)
+        : Frame(left.q, left.s, longest, 2), left_(left), right_(right) {
+        for (auto* b : {&xf_, &yf_}) *b = Buffer<F>(C_ * q_.stride);
     }
 
     // All members of the team call this, after both recurrences have run.
-    void run(const Outputs& out, Team& team, int rank) {
+    void run(const Outputs<T>& out, Team& team, int rank) {
         if (rank == 0) {
-            blocks_ = (q_.L + N - 1) / N;
-            log_z_ = left_.log_total();
+            begin(left_.log_total());
             *out.total = log_z_ + q_.offset;
         }
         team.wait();
         if (log_z_ == NEG_INF) return;  // all members see it: the caller raises
-        for (int64_t c = team.take(); c < C_; c = team.take()) scale(static_cast<int>(c));
-        team.wait();
-        const int64_t tiles = (s_.K + N - 1) / N, chunks = (q_.L - 1 + CHUNK - 1) / CHUNK;
-        for (int64_t i = team.take(); i < C_ * tiles + C_ + chunks; i = team.take()) {
-            if (i < C_)
-                boundaries(static_cast<int>(i), out);
-            else if (i < C_ + chunks)
-                transitions(i - C_);
-            else
-                durations((i - C_ - chunks) % C_, (i - C_ - chunks) / C_, out);
-        }
-        team.wait();
-        if (rank == 0) {
-            for (int from = 0; from < C_; ++from)
-                for (int to = 0; to < C_; ++to) {
-                    double sum = 0;
-                    for (int64_t k = 0; k < chunks; ++k)
-                        sum += partial_[(k * (C_ + 2) + from) * s_.Cp + to];
-                    out.transitions[from * C_ + to] = sum;
-                }
-        }
-        team.wait();
+        share_out(*this, out, team, rank);
     }
 
   private:
-    static constexpr int64_t CHUNK = 4096;  // positions per partial sum, whatever the threads
+    friend class Frame;
 
-    // Sources of both recurrences, block by block over their largest. The right one's are
-    // brought to the left one's time: after[e - 1] belongs to segments ending at e.
+    // Sources of both recurrences, block by block over their largest.
     void scale(int c) {
-        const int64_t row = c * q_.stride, L = q_.L, end = blocks_ * N + N;
-        const double whole = q_.sum[row + L];
-        for (int64_t t = 0; t < L; ++t) after_[row + t] = right_.before[row + L - 1 - t] + whole;
-        for (int64_t t = L; t < end && t < q_.stride; ++t) after_[row + t] = NEG_INF;
+        const int64_t row = c * q_.stride;
+        align(c, right_.before);
         for (int64_t j = 0; j < blocks_; ++j) {
             block(&left_.before[row + j * N], &x_[row + j * N], &xf_[row + j * N],
                   x_top_[c * most_ + j]);
@@ -90,12 +48,9 @@ class Posteriors {
     }
 
     // begins, ends, and positions as the running difference of the two.
-    void boundaries(int c, const Outputs& out) {
+    void boundaries(int c, const Outputs<T>& out) {
         const int64_t row = c * q_.stride, L = q_.L;
         const double base = q_.sum[row + L] - log_z_;
-        T* begins = static_cast<T*>(out.begins);
-        T* ends = static_cast<T*>(out.ends);
-        T* positions = static_cast<T*>(out.positions);
         double held = 0;
         for (int64_t t = 0; t < L; t += N) {
             const int n = static_cast<int>(std::min<int64_t>(N, L - t));
@@ -111,9 +66,10 @@ class Posteriors {
             }
             for (int i = 0; i < n; ++i) {
                 held += b[i];
-                begins[(t + i) * C_ + c] = static_cast<T>(b[i]);
-                ends[(t + i) * C_ + c] = static_cast<T>(e[i]);
-                positions[(t + i) * C_ + c] = static_cast<T>(std::min(std::max(held, 0.0), 1.0));
+                out.begins[(t + i) * C_ + c] = static_cast<T>(b[i]);
+                out.ends[(t + i) * C_ + c] = static_cast<T>(e[i]);
+                out.positions[(t + i) * C_ + c] =
+                    static_cast<T>(std::min(std::max(held, 0.0), 1.0));
                 held -= e[i];
             }
         }
@@ -124,24 +80,21 @@ class Posteriors {
             }
     }
 
-    // Expected transitions at the boundaries of one chunk, 1 + chunk * CHUNK onwards.
+    // Expected transitions at the boundaries of one chunk.
     void transitions(int64_t chunk) {
         const int C = C_, Cp = s_.Cp;
-        double* sum = &partial_[chunk * (C + 2) * Cp];
+        double* sum = partial(chunk);
         std::fill(sum, sum + C * Cp, 0.0);
-        const int64_t first = 1 + chunk * CHUNK, last = std::min(first + CHUNK, q_.L);
         const double* a = s_.transitions[0].get();
         const double* e = left_.weights.transitions[0].get();
         const double peak = left_.weights.transition_peak;
         double *from = sum + C * Cp, *to = from + Cp;
         for (int c = 0; c < Cp; ++c) from[c] = to[c] = NEG_INF;
-        for (int64_t t = first; t < last; ++t) {
+        for (int64_t t = first(chunk); t < last(chunk); ++t) {
             double from_top = NEG_INF, to_top = NEG_INF;
             for (int c = 0; c < C; ++c) {
-                const int64_t row = c * q_.stride;
                 from[c] = q_.alpha(left_.inside.get(), c, t);
-                to[c] = right_.inside[row + q_.L - t] + q_.sum[row + q_.L] - q_.sum[row + t] +
-                        (q_.begin ? q_.begin[row + t] : 0.0) - log_z_;
+                to[c] = onwards(c, t, right_.inside);
                 from_top = std::max(from_top, from[c]);
                 to_top = std::max(to_top, to[c]);
             }
@@ -172,7 +125,7 @@ class Posteriors {
     }
 
     // Expected number of segments of label c with durations tile N + 1 .. tile N + N.
-    void durations(int64_t c, int64_t tile, const Outputs& out) {
+    void durations(int64_t c, int64_t tile, const Outputs<T>& out) {
         const int64_t row = c * q_.stride, d0 = tile * N;
         const int count = static_cast<int>(std::min<int64_t>(N, s_.K - d0));
         const double* w = &s_.w[c * s_.K + d0];
@@ -202,7 +155,7 @@ class Posteriors {
                     }
                 }
         }
-        T* to = static_cast<T*>(out.durations) + d0 * C_ + c;
+        T* to = out.durations + d0 * C_ + c;
         for (int k = 0; k < count; ++k) {
             const double factor = w[k] == NEG_INF ? 0.0 : std::exp(w[k] - top);
             to[k * C_] = static_cast<T>(linear[k] * factor + direct[k]);
@@ -231,14 +184,5 @@ class Posteriors {
     }
 
     const Sums<F>&left_, &right_;
-    const Sequence& q_;
-    const Scores& s_;
-    const int C_;
-    int64_t most_ = 0, blocks_ = 0;
-    double log_z_ = 0;
-    Buffer<double> after_;           // [c][e - 1]
-    Buffer<double> x_, y_;           // [c][t]: before and after, each block over its largest
-    Buffer<F> xf_, yf_;              // the same in the bulk type
-    Buffer<double> x_top_, y_top_;   // [c][block]
-    Buffer<double> partial_;         // [chunk][from][to], and two rows to work in
+    Buffer<F> xf_, yf_;  // x and y in the bulk type
 };

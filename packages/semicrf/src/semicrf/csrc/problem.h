@@ -31,6 +31,29 @@ struct Direction {
     const double* durations;                   // (B, K, C)
 };
 
+// Posteriors, or how they change along a direction: of a batch, B in front of each shape, or of one
+// sequence. T is the type of the tensors, or double.
+template <class T>
+struct Outputs {
+    double* total;                 // ()
+    T *positions, *begins, *ends;  // (T, C)
+    double* transitions;           // (C, C)
+    T* durations;                  // (K, C)
+    double *before, *after;        // (T, C) or null
+
+    Outputs of(const Problem& p, int64_t b) const {
+        const int64_t area = p.T * p.C;
+        return {total + b,
+                positions + b * area,
+                begins + b * area,
+                ends + b * area,
+                transitions + b * p.C * p.C,
+                durations + b * p.K * p.C,
+                before ? before + b * area : nullptr,
+                after ? after + b * area : nullptr};
+    }
+};
+
 // Uninitialised, 64-byte aligned memory.
 template <class T>
 class Buffer {

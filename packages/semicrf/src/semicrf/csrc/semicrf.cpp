@@ -88,11 +88,15 @@ int semicrf_marginals(const Problem* p, int isa, double* total, void* positions,
         auto f = [](void* x) { return static_cast<float*>(x); };
         auto d = [](void* x) { return static_cast<double*>(x); };
         if (p->is_double)
-            DISPATCH(posteriors<double, double>(*p, total, d(positions), d(begins), d(ends),
-                                                transitions, d(durations), before, after, redone));
+            DISPATCH(posteriors<double, double>(*p,
+                                                {total, d(positions), d(begins), d(ends),
+                                                 transitions, d(durations), before, after},
+                                                redone));
         else
-            DISPATCH(posteriors<float, float>(*p, total, f(positions), f(begins), f(ends),
-                                              transitions, f(durations), before, after, redone));
+            DISPATCH(posteriors<float, float>(*p,
+                                              {total, f(positions), f(begins), f(ends),
+                                               transitions, f(durations), before, after},
+                                              redone));
     });
 }
 
@@ -101,7 +105,9 @@ int semicrf_curvature(const Problem* p, int isa, const Direction* v, double* tot
                       double* positions, double* begins, double* ends, double* transitions,
                       double* durations) {
     return guarded([&] {
-        DISPATCH(curvature(*p, *v, total, positions, begins, ends, transitions, durations));
+        DISPATCH(curvature(*p, *v,
+                           {total, positions, begins, ends, transitions, durations, nullptr,
+                            nullptr}));
     });
 }
 
