@@ -47,6 +47,19 @@ def test_the_same_bits_for_any_number_of_threads(batch, threads):
         assert draws == results[0][2]
 
 
+def test_many_draws_are_made_in_parts(monkeypatch):
+    from semicrf import cpu
+
+    problem = make(2, batch=2, length=30, longest=9)
+    results = []
+    for size in (cpu.SAMPLE_BUFFER, 3 * 2 * 30 * 8, 1):  # all seven at once, three, one
+        monkeypatch.setattr(cpu, "SAMPLE_BUFFER", size)
+        generator = torch.Generator().manual_seed(0)
+        results.append(semicrf.sample(**problem, count=7, generator=generator))
+    assert results[0] == results[1] == results[2]
+    assert [len(draws) for draws in results[0]] == [7, 7]
+
+
 def test_a_graph_can_be_used_twice():
     problem = make(2, batch=2, length=30, longest=9)
     emissions = problem.pop("emissions").requires_grad_()
@@ -326,7 +339,7 @@ def test_documented_examples():
     assert doctest.testmod(_segments).attempted > 0
 
 
-def test_infinite_durations_beyond_the_sequence():
+def test_durations_beyond_the_sequence():
     """K > T: rows of durations that no segment can have get no gradient and do no harm."""
     problem = make(6, length=5, longest=40)
     value, gradients = with_gradients(semicrf.partition, problem)

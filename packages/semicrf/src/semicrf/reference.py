@@ -250,11 +250,8 @@ def trace(p: Potentials, r: Recurrence, b: int, choose: Callable[[Tensor], int])
     label = choose(weights)
     while True:
         longest = min(e, p.durations.shape[0])
-        s = (
-            e
-            - 1
-            - choose(r.before[b, e - longest : e, label].flip(0) + p.durations[:longest, label])
-        )
+        weights = r.before[b, e - longest : e, label].flip(0) + p.durations[:longest, label]
+        s = e - 1 - choose(weights)
         segments.append((s, e, label))
         if s == 0:
             return segments[::-1]
