@@ -60,6 +60,21 @@ def test_many_draws_are_made_in_parts(monkeypatch):
     assert [len(draws) for draws in results[0]] == [7, 7]
 
 
+def test_a_short_sequence_after_a_long_one(threads):
+    """Nothing is left of the last sequence, whose room in memory the next one gets."""
+    problem = make(4, batch=2, length=900, longest=300, ragged=False)
+    problem["lengths"] = torch.tensor([900, 480])
+    alone = {k: x[1:] if k == "lengths" or x.dim() == 3 else x for k, x in problem.items()}
+    threads(1)
+    for function in (semicrf.partition, semicrf.entropy):
+        value, gradients = with_gradients(function, problem)
+        other, others = with_gradients(function, alone)
+        assert torch.equal(value[1:], other)
+        for name in ("emissions", "begin", "finish"):
+            assert torch.equal(gradients[name][1:], others[name]), name
+    assert semicrf.viterbi(**problem).segments[1:] == semicrf.viterbi(**alone).segments
+
+
 def test_a_graph_can_be_used_twice():
     problem = make(2, batch=2, length=30, longest=9)
     emissions = problem.pop("emissions").requires_grad_()

@@ -36,12 +36,16 @@ def chains(length, longest, start, dtype, seed=1):
 
 @pytest.mark.parametrize("dtype", both)
 @pytest.mark.parametrize(
-    ("near", "far"), [(60, 150), (70, 600)], ids=["within a superblock", "across superblocks"]
+    ("near", "far"),
+    [([60], 150), ([70], 600), (range(4, 129, 4), 150)],
+    ids=["within a superblock", "across superblocks", "every fourth position"],
 )
 def test_what_only_a_faint_block_reaches(near, far, dtype):
     """A block of sources 100 nats under the best one is left out, and the position that nothing
     else leads to is not certified."""
-    check_partition(only({near: 0.0, far: -100.0}, length=far, dtype=dtype))
+    problem = only({**dict.fromkeys(near, 0.0), far: -100.0}, length=far, dtype=dtype)
+    check_partition(problem)
+    assert semicrf.viterbi(**problem).segments == [[(0, far, 0)]]
 
 
 @pytest.mark.parametrize("dtype", both)
