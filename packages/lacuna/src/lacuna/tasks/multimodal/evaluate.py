@@ -11,9 +11,9 @@ from scipy import sparse
 from lacuna import metrics
 from lacuna.metrics.registry import Undefined
 from lacuna.tasks.base import Scores
+from lacuna.tasks.foreign import FOREIGN, check_self_contained, match
 from lacuna.tasks.multimodal.details import summary
 from lacuna.tasks.multimodal.embedding import Known, Space
-from lacuna.tasks.reconstruction.evaluate import FOREIGN, check_self_contained, match
 from lacuna_contract.descriptor import describe
 from lacuna_contract.errors import ContractError, InvalidOutput
 from lacuna_contract.h5ad import (

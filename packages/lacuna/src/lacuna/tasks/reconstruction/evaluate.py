@@ -16,9 +16,10 @@ from lacuna.metrics.pieces import Piece
 from lacuna.metrics.ranks import Ranks
 from lacuna.metrics.registry import Undefined
 from lacuna.tasks.base import Scores
+from lacuna.tasks.foreign import FOREIGN, check_self_contained, match
 from lacuna.tasks.reconstruction import details
 from lacuna_contract.descriptor import describe
-from lacuna_contract.errors import ContractError, InvalidOutput
+from lacuna_contract.errors import InvalidOutput
 from lacuna_contract.h5ad import Matrix, open_h5ad, read_column, read_names, read_uns
 from lacuna_contract.schema import validate
 
@@ -26,11 +27,6 @@ CHUNK_ENTRIES = 250_000
 DENSE_ENTRIES = 4_000_000
 #: No share of a cell's counts is larger than about e**20 / 10,000 visible totals.
 LARGEST_LOGNORM = 30.0
-#: What h5py, numpy and scipy raise for files that others wrote.
-FOREIGN = (
-    ContractError, OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError,
-    AttributeError,
-)  # fmt: skip
 
 
 def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
@@ -241,25 +237,6 @@ class Prediction:
         )
 
 
-def check_self_contained(file: h5py.File) -> None:
-    """`ContractError` if any part of the file lies in another: such as, by a link, in the truth,
-    which is within reach here and was not for the model."""
-
-    def walk(group: h5py.Group) -> None:
-        for name in group:
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                kind = type(link).__name__
-                raise ContractError(f"{group.name}/{name} is an {kind}; expected the data itself")
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                walk(item)
-            elif isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
-                raise ContractError(f"{item.name} is stored in another file; expected it in this")
-
-    walk(file)
-
-
 def _unreadable(error: Exception, path: Path) -> str:
     # The reason is published: the folder that the file happened to lie in is no part of it.
     return f"the prediction cannot be read: {str(error).replace(str(path), path.name)}"
@@ -275,27 +252,3 @@ def _check_header(path: Path, schema: str) -> dict[str, Any]:
     fine = {"finite": True, "whole": True, "hidden": 0, "negative": 0, "min": None, "max": None}
     validate(header | {"content": fine}, schema, where=path.name)
     return header
-
-
-def match(found: list[str], expected: list[str], what: str) -> np.ndarray | None:
-    """Where each expected name is among those found; None when the order is the same.
-
-    `InvalidOutput` when the names are not the same.
-    """
-    if found == expected:
-        return None
-    where = {name: i for i, name in enumerate(found)}
-    missing = [name for name in expected if name not in where]
-    known = set(expected)
-    extra = [name for name in found if name not in known]
-    if missing or extra:
-        parts = [
-            f"{len(names)} {how}, such as {', '.join(map(repr, names[:3]))}"
-            for how, names in (("are missing", missing), ("are not in the input", extra))
-            if names
-        ]
-        raise InvalidOutput(
-            f"the prediction's {what} names are not those of the input: {'; '.join(parts)}. "
-            f"Expected the {len(expected)} {what}s of the input, in any order"
-        )
-    return np.array([where[name] for name in expected])

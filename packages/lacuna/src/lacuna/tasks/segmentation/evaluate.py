@@ -11,7 +11,7 @@ from lacuna.genome.law import from_text
 from lacuna.metrics.comparison import Comparison
 from lacuna.metrics.registry import Undefined
 from lacuna.tasks.base import Scores
-from lacuna.tasks.reconstruction.evaluate import FOREIGN, check_self_contained, match
+from lacuna.tasks.foreign import FOREIGN, check_self_contained, match
 from lacuna.tasks.segmentation.details import details
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError, InvalidOutput
