@@ -11,8 +11,10 @@ from lacuna.setup.registry import models
 ROOM = Path(__file__).parent
 ALL = {recipe.name: recipe for recipe in models([ROOM])}
 VENV = [name for name, recipe in ALL.items() if recipe.has_venv]
-# In `make test` one folder for each stack, and what has a Dockerfile of its own; else all.
-BY_STACK = {recipe.stack: recipe.name for recipe in in_containers(list(ALL.values()))}
+# In `make test` one folder for each stack, of the default run if there is one, and what has a
+# Dockerfile of its own; else all.
+CORE_LAST = sorted(ALL.values(), key=lambda recipe: recipe.manifest.get("tier") == "core")
+BY_STACK = {recipe.stack: recipe.name for recipe in in_containers(CORE_LAST)}
 
 
 def passes(name: str, engine: str) -> None:
