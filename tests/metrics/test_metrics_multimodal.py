@@ -1,5 +1,7 @@
 """Each metric of the task multimodal against an independent implementation."""
 
+import importlib
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -177,6 +179,20 @@ def test_clusters_and_mixing_through_scib(space):
     apart = Space(one._whole + 20 * (known.batch == "a")[:, None], known)
     for name in ("ilisi", "bras"):
         assert M[name](apart) < M[name](one), name
+
+
+@pytest.mark.only_all
+def test_kbet_is_that_of_scib_metrics(space, monkeypatch):
+    """Its approximate search for neighbours, which takes half a minute to compile, finds the same
+    as our exact one."""
+    package = pytest.importorskip("scib_metrics")
+    one, known, z, _ = space
+    spaces = [one, Space(z, known), Space(np.random.default_rng(1).normal(size=z.shape), known)]
+    ours = [M["kbet"](each) for each in spaces]
+    assert len(set(ours)) > 1
+    theirs = importlib.import_module("scib_metrics.nearest_neighbors._pynndescent").pynndescent
+    monkeypatch.setattr(package.nearest_neighbors, "pynndescent", theirs)
+    assert [M["kbet"](each) for each in spaces] == pytest.approx(ours, abs=0.02)
 
 
 def test_where_alignment_is_not_defined(space):

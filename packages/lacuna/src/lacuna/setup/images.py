@@ -23,6 +23,7 @@ from lacuna.setup.registry import (
     own_digest,
     parser,
     select,
+    settings,
     stack_digest,
     stack_names,
     stages,
@@ -200,6 +201,8 @@ def _build_top(engine: Engine, recipe: Recipe) -> None:
         told = {"BASE": _below(recipe)}
         if recipe.kind == "model":
             told["LICENCE"] = str(recipe.manifest.get("licence", ""))
+        elif warm := settings(recipe.folder).get("tool", {}).get("lacuna", {}).get("warm"):
+            told["WARM"] = warm
         engine.build(recipe.image(), dockerfile, context, told)
 
 

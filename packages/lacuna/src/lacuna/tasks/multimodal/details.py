@@ -14,16 +14,14 @@ imputed
     with the share of entries that were open.
 """
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from lacuna.cache import cache_dir
 from lacuna.metrics.multimodal import lognorm
+from lacuna.tasks.multimodal.compiled import keep
 from lacuna.tasks.multimodal.embedding import Known
 
 MOST_CELLS = 500
@@ -41,7 +39,7 @@ def summary(
     drawn: bool,
 ) -> dict[str, Any]:
     """The JSON; see the module's text. Without `drawn`, there is no picture."""
-    patterns = known.has @ np.array([1, 2, 4])
+    patterns = _patterns(known)
     rows = Counter(zip(known.batch.tolist(), split.tolist(), patterns.tolist(), strict=True))
     details: dict[str, Any] = {
         "cohorts": [
@@ -52,8 +50,8 @@ def summary(
             m: _calibration(*p) if m == "atac" else _table(m, *p) for m, p in pairs.items()
         },
     }
-    if drawn and (picture := _picture(embedding, known, patterns)) is not None:
-        details["picture"] = picture
+    if drawn and (drawing := picture(embedding, known)) is not None:
+        details["picture"] = drawing
     return details
 
 
@@ -80,11 +78,9 @@ def _calibration(truth: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _picture(embedding: np.ndarray, known: Known, patterns: np.ndarray) -> dict[str, Any] | None:
-    # Where the package lies nothing may be writable, and its compiled functions need a place.
-    place = cache_dir() / "numba"
-    writable = os.access(next(p for p in place.parents if p.exists()), os.W_OK)
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(place) if writable else tempfile.gettempdir())
+def picture(embedding: np.ndarray, known: Known) -> dict[str, Any] | None:
+    """The JSON of the picture; None where umap-learn is not installed."""
+    keep()
     try:
         from umap import UMAP
     except ModuleNotFoundError:
@@ -104,8 +100,12 @@ def _picture(embedding: np.ndarray, known: Known, patterns: np.ndarray) -> dict[
         "x": places[:, 0].tolist(),
         "y": places[:, 1].tolist(),
         "cluster": cluster.tolist(),
-        "pattern": patterns[rows].tolist(),
+        "pattern": _patterns(known)[rows].tolist(),
     }
+
+
+def _patterns(known: Known) -> np.ndarray:
+    return known.has @ np.array([1, 2, 4])
 
 
 def _short(value: float) -> float:

@@ -2,17 +2,15 @@
 
 import functools
 import importlib
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist
 
-from lacuna.cache import cache_dir
 from lacuna.metrics.registry import Undefined
+from lacuna.tasks.multimodal.compiled import keep
 from lacuna_contract.tasks.multimodal import MODALITIES
 
 #: More cells than this are not looked at, nor more than this for all pairs of distances.
@@ -38,25 +36,29 @@ class Known:
 
 @functools.cache
 def scib() -> Any:
-    """The package scib_metrics, its compiled functions kept where that can be written.
+    """The package scib_metrics.
 
     Raises `Undefined` where it is not installed.
     """
+    keep()
     try:
-        import jax
+        package = importlib.import_module("scib_metrics")
     except ModuleNotFoundError:
         raise Undefined(
             "scib-metrics is not installed here: pip install 'lacuna[multimodal]'"
         ) from None
-    place = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or cache_dir() / "jax")
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        place = None
-    if place and os.access(place, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(place))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    return importlib.import_module("scib_metrics")
+    # kBET's own search, an approximate one, compiles for half a minute in every process.
+    package.nearest_neighbors.pynndescent = exact_neighbours
+    return package
+
+
+def exact_neighbours(points: np.ndarray, n_neighbors: int) -> Any:
+    """The nearest of `points` (rows, dimensions) to each, itself first, in scib_metrics's form."""
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(points)
+    distances, near = search.kneighbors(points)
+    return scib().nearest_neighbors.NeighborsResults(indices=near, distances=distances)
 
 
 class Space:
