@@ -182,14 +182,17 @@ def test_clusters_and_mixing_through_scib(space):
 
 
 @pytest.mark.only_all
-def test_kbet_is_that_of_scib_metrics(space, monkeypatch):
+def test_kbet_is_that_of_scib_metrics(rng, monkeypatch):
     """Its approximate search for neighbours, which takes half a minute to compile, finds the same
     as our exact one."""
     package = pytest.importorskip("scib_metrics")
-    one, known, z, _ = space
-    spaces = [one, Space(z, known), Space(np.random.default_rng(1).normal(size=z.shape), known)]
+    cluster, group = np.arange(300) % 2, np.arange(300) // 2 % 2
+    batch, has = np.array(["a", "b"])[group], np.ones((300, 3), dtype=bool)
+    known = Known(cluster.astype(str), None, np.full(300, -1), "no twins", has, batch)
+    points = rng.normal(size=(300, 6)) + 5 * cluster[:, None]
+    spaces = [Space(points + apart * group[:, None], known) for apart in (0, 0.3, 0.6, 1.5)]
     ours = [M["kbet"](each) for each in spaces]
-    assert len(set(ours)) > 1
+    assert len(set(ours)) > 2
     theirs = importlib.import_module("scib_metrics.nearest_neighbors._pynndescent").pynndescent
     monkeypatch.setattr(package.nearest_neighbors, "pynndescent", theirs)
     assert [M["kbet"](each) for each in spaces] == pytest.approx(ours, abs=0.02)

@@ -1,0 +1,88 @@
+"""How much of two gaps, AUROC within peaks and pooled over peaks, one state of knowledge covers.
+
+    python benchmarks/pooled_auroc.py [--seed 0]
+
+Mock cells of the scenario `bridge` (600 x 5,000 peaks). A pretended model knows the share r of the
+variance of each peak's logit, with the noise that leaves it calibrated, and predicts the expected
+openness. What it covers of the gap from the mean of each peak to E[y | z] is printed for peaks'
+levels that are known, and for levels estimated from the cells that show ATAC.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit, logit
+
+from lacuna.metrics.multimodal import aurocs
+from lacuna.mock import Settings, write_mock
+from lacuna.mock.files import read_plan
+from lacuna.mock.modalities import MASSES, NODES
+from lacuna_contract.h5ad import Matrix, open_h5ad, read_column
+from lacuna_contract.tasks.multimodal import SLOTS
+
+
+def mock(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """E[y | z] and y, (cells, peaks) each, and which cells show ATAC."""
+    with tempfile.TemporaryDirectory() as folder:
+        seen, whole = Path(folder, "seen.h5ad"), Path(folder, "whole.h5ad")
+        settings = Settings(problem="bridge", n_cells=600, n_genes=1000, n_peaks=5000, seed=seed)
+        write_mock(seen, settings, truth=whole, labels=False)
+        with open_h5ad(whole) as file:
+            opened = Matrix(file[SLOTS["atac"]]).rows(0, settings.n_cells).toarray() > 0
+        with open_h5ad(seen) as file:
+            shown = np.asarray(read_column(file, "obs", "has_atac"), dtype=bool)
+        return read_plan(whole).expected("atac", 0, settings.n_cells), opened, shown
+
+
+def levels(opened: np.ndarray, offsets: np.ndarray, sd: float) -> np.ndarray:
+    """The most probable level of each peak, given what is added to it in each cell, (peaks,)."""
+    found = np.full(opened.shape[1], -3.5)
+    middle = found.mean()
+    for _ in range(40):
+        p = expit(offsets + found)
+        slope = (opened - p).sum(axis=0) - (found - middle) / sd**2
+        found = found + np.clip(slope / ((p * (1 - p)).sum(axis=0) + 1 / sd**2), -1, 1)
+        middle = found.mean()
+    return found
+
+
+def openness(logits: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """E[logistic(x)] for x normal around `logits` (cells, peaks), with `sd` (peaks,)."""
+    return sum(m * expit(logits + x * sd) for x, m in zip(NODES, MASSES, strict=True))
+
+
+def scores(opened: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Mean AUROC within peaks, and pooled."""
+    pooled = aurocs(opened.reshape(-1, 1), prediction.reshape(-1, 1))
+    return np.array([aurocs(opened, prediction).mean(), pooled[0]])
+
+
+def main() -> None:
+    cli = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    cli.add_argument("--seed", type=int, default=0)
+    seed = cli.parse_args().seed
+    expected, opened, shown = mock(seed)
+    logits = logit(np.clip(expected, 1e-6, 1 - 1e-6))
+    true = logits.mean(axis=0)
+    state = logits - true
+    sd = state.std(axis=0)
+    estimated = levels(opened[shown], state[shown], true.std())
+    hidden = opened[~shown]
+    floor = scores(hidden, np.tile(opened[shown].mean(axis=0), (len(hidden), 1)))
+    gap = scores(hidden, expected[~shown]) - floor
+    noise = np.random.default_rng(seed).normal(size=hidden.shape)
+    print("share covered: within peaks, pooled (levels known), pooled (levels estimated)")
+    for r in (0.4, 0.5, 0.6, 0.7, 0.8, 1.0):
+        guess = r * state[~shown] + np.sqrt(r * (1 - r)) * sd * noise
+        rest = np.sqrt(1 - r) * sd
+        (within, known), (_, learned) = (
+            (scores(hidden, openness(level + guess, rest)) - floor) / gap
+            for level in (true, estimated)
+        )
+        print(f"r = {r:.1f}: {within:.2f} {known:.2f} {learned:.2f}")
+
+
+if __name__ == "__main__":
+    main()
