@@ -147,18 +147,38 @@ def test_broken_output(staged, files, name, content, reason):
 
 
 def test_scoring_again_after_a_correction(staged, files):
-    """Evaluating in place, as run-evaluation does, judges anew."""
-    good = (files / "metadata.json").read_bytes()
-    (files / "metadata.json").write_bytes(b'{"second": 1}')
+    """Evaluating in place, as run-evaluation does, judges anew; what was wrong stays wrong."""
+    good, bad = (files / "metadata.json").read_bytes(), b'{"second": 1}'
+    (files / "metadata.json").write_bytes(bad)
     arguments = ["evaluate", "--run", staged / "run.json", "--truth", staged / "truth.h5ad"]
     arguments = [
         str(w) for w in (*arguments, "--files", files, "--metrics", "mse", "--output", files)
     ]
-    assert main(arguments) == 0
-    assert read_json(files / "status.json", "status")["status"] == "invalid_output"
+    reasons = []
+    for _ in range(3):
+        assert main(arguments) == 0
+        found = read_json(files / "status.json", "status")
+        assert found["status"] == "invalid_output"
+        reasons.append(found["reason"])
+        assert not (files / "metrics.json").exists()
+        assert not (files / "metadata.json").exists()
+        assert (files / "metadata.broken.json").read_bytes() == bad
+    assert len(set(reasons)) == 1
     (files / "metadata.json").write_bytes(good)
     assert main(arguments) == 0
     assert read_json(files / "status.json", "status")["status"] == "ok"
+    assert not (files / "metadata.broken.json").exists()
+
+
+def test_a_record_of_the_pipeline_scored_again(staged, files):
+    """What EVALUATE published, with the prediction beside it, is judged as it was."""
+    (files / "metadata.json").write_bytes(b"{")
+    _, output = evaluate(staged, files)
+    (output / "prediction.h5ad").write_bytes((files / "prediction.h5ad").read_bytes())
+    arguments = ["evaluate", "--run", staged / "run.json", "--truth", staged / "truth.h5ad"]
+    arguments += ["--files", output, "--metrics", "mse", "--output", output]
+    assert main([str(word) for word in arguments]) == 0
+    assert read_json(output / "status.json", "status")["status"] == "invalid_output"
 
 
 def test_errors_of_ours_end_with_1(staged, files, capsys):

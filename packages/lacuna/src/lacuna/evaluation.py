@@ -1,5 +1,6 @@
 """The stage EVALUATE: from what a run left behind to its record, whatever the task."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,17 @@ from lacuna_contract.errors import ContractError, InvalidOutput
 from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.schema import read_json, write_json
 
+#: What a model wrote as its metadata.json, and is none: kept, so that an evaluation that comes later
+#: finds the same.
+BROKEN = "metadata.broken.json"
+
 
 def evaluate_run(
     run: Mapping[str, Any], truth: Path, folder: Path, names: Sequence[str], output: Path
 ) -> dict[str, Any]:
-    """Write the final ``status.json``, ``metadata.json`` where the model wrote one, and
-    ``metrics.json`` where the run could be scored, into `output`. Returns the status.
+    """Write the final ``status.json``, ``metadata.json`` where the model wrote one (under another
+    name, `BROKEN`, where it cannot be read), and ``metrics.json`` where the run could be scored,
+    into `output`. Returns the status.
 
     Parameters
     ----------
@@ -36,7 +42,10 @@ def evaluate_run(
     (output / "metrics.json").unlink(missing_ok=True)
     identity = {key: run[key] for key in IDENTITY if key in run}
     status = _status(folder / "status.json")
-    metadata, broken = _metadata(folder / "metadata.json")
+    said = folder / "metadata.json"
+    if status["status"] == "invalid_output" and not said.is_file():
+        said = folder / BROKEN
+    metadata, broken = _metadata(said)
     # An earlier evaluation may have judged a prediction that is still there.
     stated = (metadata or {}).get("invalid_output")
     judged = status["status"] == "invalid_output" and not stated and _find(run, folder) is not None
@@ -63,10 +72,13 @@ def evaluate_run(
             }
             record |= {"strata": list(scores.strata)} if scores.strata else {}
             write_json(output / "metrics.json", record, "metrics")
+    if broken and said != output / BROKEN:
+        shutil.copyfile(said, output / BROKEN)
+        (output / "metadata.json").unlink(missing_ok=True)
     if metadata is not None:
         write_json(output / "metadata.json", metadata, "metadata")
-    elif broken and output == folder:
-        (output / "metadata.json").unlink()
+    if not broken:
+        (output / BROKEN).unlink(missing_ok=True)
     write_json(output / "status.json", status | {"run": identity}, "status")
     return status
 
@@ -87,7 +99,8 @@ def _metadata(path: Path) -> tuple[dict[str, Any] | None, str | None]:
     try:
         return read_json(path, "metadata"), None
     except ContractError as error:
-        return None, str(error).replace(str(path), path.name)
+        reason = str(error).replace(str(path), "metadata.json")
+        return None, f"{reason}; what the model wrote is kept as {BROKEN}"
 
 
 def _same_input(status: Mapping[str, Any], truth: Path) -> None:

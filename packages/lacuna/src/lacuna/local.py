@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lacuna import metrics, parameters, tasks
-from lacuna.evaluation import evaluate_run
+from lacuna.evaluation import BROKEN, evaluate_run
 from lacuna.records import FAILURES, IDENTITY, NO_STATUS
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
@@ -196,7 +196,8 @@ def run_model(
 
 def forget(run: Mapping[str, Any], output: Path) -> None:
     """Remove what an earlier run left."""
-    names = (tasks.load(run["task"]).prediction, "metadata.json", "metrics.json", "status.json")
+    prediction = tasks.load(run["task"]).prediction
+    names = (prediction, "metadata.json", BROKEN, "metrics.json", "status.json")
     _remove(*(output / run["id"] / name for name in names))
 
 
