@@ -40,6 +40,12 @@ class Sandbox {
         return lines.join('\n')
     }
 
+    /**
+     * A staged file's name as one word of a shell line, whatever is in it. As text, Nextflow escapes some characters of a
+     * path (a blank, but not a semicolon), so that it can stand neither between quotes nor without.
+     */
+    static String word(Object path) { "'" + path.name.replace("'", "'\\''") + "'" }
+
     /** A command whose exit code 1 means that it refused its input: the reason becomes a file, not a failed task. */
     static String refusable(String command) {
         "${command} 2> refused.txt && rm refused.txt || { code=\$?; cat refused.txt >&2; [ \$code = 1 ] && ! grep -q ^Traceback refused.txt; }"

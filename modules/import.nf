@@ -13,7 +13,7 @@ process IMPORT {
     tuple val(dataset.dataset), path('refused.txt'), emit: refused, optional: true
 
     script:
-    def from = source ? "--source '${source}'" : ''
+    def from = source ? "--source ${Sandbox.word(source)}" : ''
     """
     cat > dataset.json <<'END_OF_JSON'
     ${Json.text(dataset)}

@@ -14,7 +14,7 @@ process PLAN {
     path 'refused.txt', emit: refused, optional: true
 
     script:
-    def rows = sheet ? "--sheet '${sheet}'" : ''
+    def rows = sheet ? "--sheet ${Sandbox.word(sheet)}" : ''
     """
     cat > params.json <<'END_OF_JSON'
     ${parameters}

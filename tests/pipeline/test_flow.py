@@ -201,10 +201,10 @@ def test_killed_half_way_and_resumed(fresh: Project) -> None:
 
 def test_a_dataset_that_is_refused_does_not_stop_the_others(fresh: Project, tmp_path: Path) -> None:
     fresh.model("good")
-    (tmp_path / "good.h5ad").write_text("counts")
+    (tmp_path / "Anne's good (1).h5ad").write_text("counts")
     (tmp_path / "bad.h5ad").write_text("fractions")
-    sheet = tmp_path / "sheet.csv"
-    sheet.write_text("dataset,path\nmine,good.h5ad\nyours,bad.h5ad\n")
+    sheet = tmp_path / "Anne's (new) sheet.csv"
+    sheet.write_text("dataset,path\nmine,Anne's good (1).h5ad\nyours,bad.h5ad\n")
     done = fresh.run("--sheet", str(sheet))
     assert done.returncode == 1
     runs = fresh.results()
