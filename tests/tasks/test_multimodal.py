@@ -409,6 +409,35 @@ def test_a_mosaic_of_ones_own_hides_one_of_several(own, tmp_path):
         TASK.prepare(condition("mosaic", dataset="mine"), raw, *paths, "")
 
 
+def test_some_cells_of_ones_own(own, tmp_path):
+    whole = anndata.read_h5ad(own)
+    found = {}
+    for seed in (0, 0, 1):
+        raw = tmp_path / "raw.h5ad"
+        row = {"dataset": "mine", "subsample": 50, "subsample_seed": seed}
+        TASK.import_dataset(row, own, raw)
+        check_h5ad(raw, "multimodal_raw")
+        some = anndata.read_h5ad(raw)
+        assert some.obs_names.tolist() == found.setdefault(seed, some.obs_names.tolist())
+        expected = whole[some.obs_names]
+        assert [n for n in whole.obs_names if n in some.obs_names] == some.obs_names.tolist()
+        assert some.n_obs == 50
+        assert (some.X.toarray() == expected.X.toarray()).all()
+        np.testing.assert_allclose(some.obsm["X_adt"], expected.obsm["X_adt"], rtol=1e-6)
+        for name in ("batch", "cluster", "has_adt"):
+            assert some.obs[name].tolist() == expected.obs[name].tolist()
+    assert found[0] != found[1]
+    with pytest.raises(ContractError, match="has 120 cells; 121 of them were asked for"):
+        TASK.import_dataset({"dataset": "mine", "subsample": 121}, own, raw)
+
+
+@pytest.mark.parametrize("column", ["layer", "symbol", "organism"])
+def test_columns_of_a_sheet_that_would_do_nothing_are_refused(own, tmp_path, column):
+    row = {"dataset": "mine", "layer": None, column: "counts"}
+    with pytest.raises(ContractError, match=f"column '{column}' does not apply to multimodal"):
+        TASK.import_dataset(row, own, tmp_path / "raw.h5ad")
+
+
 def empty_a_cell(adata):
     adata.X = sparse.csr_matrix(adata.X.toarray() * (np.arange(120) != 3)[:, None])
 

@@ -288,7 +288,7 @@ def import_counts(
         types = counts.column(cell_type) if cell_type else None
         keep, cells = None, counts.cells
         if subsample is not None:
-            keep = _drawn(counts, subsample, seed)
+            keep = drawn(counts.where, len(counts.cells), subsample, seed)
             cells, types = (names and list(compress(names, keep)) for names in (cells, types))
         with H5adWriter(output, cells, counts.genes) as writer:
             x = writer.csr("X", np.float32)
@@ -302,10 +302,11 @@ def import_counts(
                 writer.uns({"organism": organism})
 
 
-def _drawn(counts: Source, subsample: int, seed: int) -> np.ndarray:
-    n = len(counts.cells)
+def drawn(where: str | Path, n: int, subsample: int, seed: int) -> np.ndarray:
+    """Which of `n` cells are taken, bool (n,); `ContractError` naming `where` if there are fewer
+    than `subsample`."""
     if subsample > n:
-        raise ContractError(f"{counts.where} has {n} cells; {subsample} of them were asked for")
+        raise ContractError(f"{where} has {n} cells; {subsample} of them were asked for")
     chosen = seeds.generator(seeds.sequence(seed, "subsample")).choice(n, subsample, replace=False)
     keep = np.zeros(n, dtype=bool)
     keep[chosen] = True

@@ -4,7 +4,8 @@ import importlib.util
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import h5py
 import numpy as np
 from scipy import sparse
 
-from lacuna.counts import Frame
+from lacuna.counts import Frame, drawn
 from lacuna.sources import check_unique
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError, suggest
@@ -22,6 +23,8 @@ from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
 MOSAIC = "data/quickstart_pbmc_mosaic.h5mu"
 OTHER_NAMES = {"prot": "adt", "protein": "adt", "gex": "rna", "peaks": "atac"}
 CHUNK = 2_000
+#: Columns of a dataset sheet for which these files have no use: each modality has one place.
+UNUSED = ("layer", "symbol", "organism")
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,14 @@ class Part:
 def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) -> None:
     """A built-in dataset, or a person's own .h5ad or .h5mu, in the raw form.
 
-    Of "mock" there is nothing to import: its cells are made with each condition.
+    Of "mock" there is nothing to import: its cells are made with each condition. `ContractError`
+    for what cannot be used, and for a column of the sheet that would do nothing.
     """
+    if given := [name for name in UNUSED if row.get(name)]:
+        raise ContractError(
+            f"column '{given[0]}' does not apply to multimodal data, whose counts and names have "
+            "their own places in the file; leave it empty"
+        )
     if source is None and row["dataset"] == "mock":
         _write_nothing(output)
         return
@@ -65,11 +74,16 @@ def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) ->
         cells = Frame(file, "obs").names()
         check_unique(cells, source)
         parts = _mudata(file, cells) if "mod" in file else _anndata(file, cells)
+        keep = np.ones(len(cells), dtype=bool)
+        if subsample := row.get("subsample"):
+            keep = drawn(source, len(cells), subsample, row.get("subsample_seed") or 0)
+        cells = list(compress(cells, keep))
+        parts = {name: replace(part, row=part.row[keep]) for name, part in parts.items()}
         if "rna" not in parts:
             raise ContractError(f"{source} has no RNA; there are: {', '.join(parts) or 'none'}")
         _check_cells(parts, cells, source)
         out = stack.enter_context(H5adWriter(output, cells, parts["rna"].features))
-        _write_columns(out, file, parts, row, len(cells))
+        _write_columns(out, file, parts, row, keep)
         for modality, part in parts.items():
             width = len(part.features)
             dense = modality == "adt"
@@ -212,19 +226,24 @@ def _check_values(modality: str, rows: sparse.csr_matrix, source: Path) -> None:
 
 
 def _write_columns(
-    out: H5adWriter, file: h5py.File, parts: Mapping[str, Part], row: Mapping[str, Any], n: int
+    out: H5adWriter,
+    file: h5py.File,
+    parts: Mapping[str, Part],
+    row: Mapping[str, Any],
+    keep: np.ndarray,
 ) -> None:
+    n = int(keep.sum())
     frame = Frame(file, "obs")
     there = frame.columns()
     for name, usual in (("batch", "batch"), ("dataset", "study"), ("split", "train")):
-        found = frame.text(name) if name in there else [usual] * n
+        found = list(compress(frame.text(name), keep)) if name in there else [usual] * n
         if name == "split" and (strange := set(found) - {"train", "test"}):
             wrong = suggest(strange.pop(), ["train", "test"], "split")
             raise ContractError(f"{file.filename}: {wrong}")
         out.column("obs", name, found)
     kind = row.get("cell_type") or ("cluster" if "cluster" in there else None)
     if kind:
-        out.column("obs", "cluster", frame.text(kind))
+        out.column("obs", "cluster", list(compress(frame.text(kind), keep)))
     for modality in MODALITIES:
         has = parts[modality].row >= 0 if modality in parts else np.zeros(n, dtype=bool)
         out.column("obs", f"has_{modality}", has)
