@@ -11,8 +11,8 @@ from lacuna_contract.errors import ContractError, InvalidOutput
 from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.schema import read_json, write_json
 
-#: What a model wrote as its metadata.json, and is none: kept, so that an evaluation that comes later
-#: finds the same.
+#: What a model wrote as its metadata.json, and is none: kept, so that a later evaluation finds the
+#: same.
 BROKEN = "metadata.broken.json"
 
 
