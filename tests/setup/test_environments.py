@@ -7,8 +7,11 @@ from pathlib import Path
 
 from clones import ROOT, Clone
 
+# Those for one task alone, such as evaluate_multimodal, are not what the model here needs.
 STAGES = sorted(
-    f"stage-{path.name}" for path in (ROOT / "containers/stages").iterdir() if path.is_dir()
+    f"stage-{path.name}"
+    for path in (ROOT / "containers/stages").iterdir()
+    if path.is_dir() and "_" not in path.name
 )
 
 
