@@ -263,6 +263,19 @@ def test_two_tasks_cannot_share_a_dataset_name(tmp_path, monkeypatch):
         make_plan({"metrics": "mse", "tasks": "all"}, DISCOVERED)
 
 
+def test_only_what_some_model_is_run_on_is_prepared():
+    tasks = {"tasks": "reconstruction,multimodal", "datasets": "pbmc,simulated,mock"}
+    one = model("one", datasets=["simulated"])
+    plan = make_plan(tasks, {"stages": {}, "models": [one]})
+    assert [row["dataset"] for row in plan["datasets"]] == ["simulated"]
+    assert {condition["dataset"] for condition in plan["conditions"]} == {"simulated"}
+    assert list(plan["metrics"]) == ["reconstruction"]
+    two = model("two", tasks=["multimodal"])
+    plan = make_plan(tasks, {"stages": {}, "models": [one, two]})
+    assert [row["dataset"] for row in plan["datasets"]] == ["mock", "simulated"]
+    assert list(plan["metrics"]) == ["multimodal", "reconstruction"]
+
+
 CHECKPOINT = {"files": ["args.json", "best.pt"], "published": "in the zoo", "variants": ["big"]}
 VARIANTS = {"default": {}, "big": {"pretrained": True}}
 

@@ -197,6 +197,36 @@ def test_only_the_stages_of_the_models_tasks_are_built(
     assert built == [stages, stages]
 
 
+def test_a_benchmark_needs_the_models_of_its_tasks_and_the_stages_of_what_they_do(
+    tmp_path: Path,
+) -> None:
+    make_model(tmp_path, "one")
+    make_model(tmp_path, "mosaic", {**MANIFEST, "tasks": ["multimodal"]})
+    one, mosaic = registry.model(tmp_path / "one"), registry.model(tmp_path / "mosaic")
+
+    def names(chosen: list, tasks: str | None) -> list[str]:
+        return [recipe.name for recipe in registry.needed(chosen, tasks)]
+
+    plain = ["evaluate", "prepare", "report"]
+    assert names([one], "all") == names([one], None) == [*plain, "one"]
+    assert names([one, mosaic], "all") == [*WITH_MULTIMODAL, "one", "mosaic"]
+    assert names([one, mosaic], "reconstruction,segmentation") == [*plain, "one"]
+    assert names([one], "multimodal") == [*WITH_MULTIMODAL, "one"]
+
+
+def test_a_model_that_runs_in_no_container_is_not_missed_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_model(tmp_path, "one")
+    make_model(tmp_path, "two", {**MANIFEST, "engines": ["venv"]})
+    monkeypatch.setattr(images.Engine, "__init__", lambda *_: None)
+    monkeypatch.setattr(images.Engine, "present", lambda _: set())
+    one, two = registry.model(tmp_path / "one"), registry.model(tmp_path / "two")
+    assert registry.missing([two], "docker") is None
+    assert "no current image of: one\n" in registry.missing([one, two], "docker")
+    assert "no current environment of: one, two\n" in registry.missing([one, two], "venv")
+
+
 def test_images_of_a_registry_carry_its_name(clone: Clone) -> None:
     row = clone.discover("--registry", "registry.example/team/")["models"]["one"]
     assert row["image"] == f"registry.example/team/lacuna/one:{row['digest']}"

@@ -31,7 +31,7 @@ def test_the_default_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     words = run.pipeline([], "venv")
     assert words[:2] == ["run", str(ROOT / "main.nf")]
-    assert run.value(words, "--tasks") == "reconstruction,multimodal,segmentation"
+    assert run.value(words, "--tasks") == "all"
     assert run.value(words, "--scenario_seeds") == "1"
     assert run.value(run.pipeline(["--seeds", "5"], "venv"), "--scenario_seeds") is None
     assert run.value(words, "--mask_percentages") == "0.15,0.30"
@@ -51,6 +51,11 @@ def test_what_is_given_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert run.value(words, "--models") == "svd"
     assert words.count("--models") == 0
     assert run.value(words, "-profile") == "docker,gpu"
+    # Nextflow itself does not know this form.
+    assert run.value(run.pipeline(["-profile=gpu"], "docker"), "-profile") == "docker,gpu"
+    words = run.pipeline(["-profile=podman,gpu", "--models=svd"], None)
+    assert words[words.index("-profile") + 1] == "podman,gpu"
+    assert "-profile=podman,gpu" not in words
     assert run.value(words, "--datasets") is None
     assert run.value(run.pipeline(["-profile", "podman"], None), "-profile") == "podman"
 
@@ -121,6 +126,7 @@ WRONG = [
     (["-models", "one"], "unknown parameter '-models'. Did you mean '--models'?"),
     (["-profile", "apptainer"], "apptainer pulls its images: build and push them with"),
     (["--engine", "apptainer"], "apptainer pulls its images: build and push them with"),
+    (["-profile=apptainer"], "apptainer pulls its images: build and push them with"),
     (["-profile", "venv,docker"], "-profile names several engines: venv, docker; take one"),
 ]
 

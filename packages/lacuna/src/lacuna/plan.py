@@ -16,7 +16,7 @@ ENTRY = ["python", "-m", "lacuna_contract.harness", "main.py"]
 def make_plan(
     given: Mapping[str, Any], discovered: Mapping[str, Any], sheet: Path | None = None
 ) -> dict[str, Any]:
-    """The plan (schema `plan`) of a benchmark.
+    """The plan (schema `plan`) of a benchmark: its runs, and the datasets and conditions of these.
 
     Parameters
     ----------
@@ -50,6 +50,12 @@ def make_plan(
     if not runs:
         names = ", ".join(model["name"] for model, _ in variants)
         raise ContractError(f"none of the models does a task of the chosen datasets: {names}")
+    # What no model is run on need not be fetched, made or hidden.
+    used = {run["key"] for run in runs}
+    conditions = [condition for condition in conditions if condition["key"] in used]
+    named = {(condition["task"], condition["dataset"]) for condition in conditions}
+    rows = [row for row in rows if (row["task"], row["dataset"]) in named]
+    chosen_metrics = {row["task"]: chosen_metrics[row["task"]] for row in rows}
     plan = {"datasets": rows, "conditions": conditions, "runs": runs, "metrics": chosen_metrics}
     validate(plan, "plan", where="the plan")
     return plan

@@ -118,8 +118,9 @@ def command() -> list[str]:
 
 
 def profiles(words: Sequence[str]) -> list[str]:
-    """The profiles of a command line."""
-    options = ([*words, ""][i + 1] for i, word in enumerate(words) if word == "-profile")
+    """The profiles of a command line, ``-profile name,name`` or ``-profile=name,name``."""
+    options = [w.partition("=")[2] for w in words if w.startswith("-profile=")]
+    options += ([*words, ""][i + 1] for i, word in enumerate(words) if word == "-profile")
     return [name.strip() for names in options for name in names.split(",") if name.strip()]
 
 

@@ -250,6 +250,18 @@ def tasks_of(chosen: Sequence[Recipe]) -> str:
     return ",".join(sorted({task for r in chosen for task in r.manifest.get("tasks") or ()}))
 
 
+def needed(chosen: Sequence[Recipe], tasks: str | None = None) -> list[Recipe]:
+    """The stages and the models that a benchmark of `tasks`, such as "reconstruction", runs: of the
+    chosen models those that do some of them, and the stages of what these do."""
+    asked = set(words(tasks)) if tasks else {"all"}
+    doing = [r for r in chosen if "all" in asked or asked & set(r.manifest.get("tasks") or ())]
+    if not doing:
+        # The plan will say so.
+        return [*stages(tasks), *chosen]
+    done = words(tasks_of(doing))
+    return [*stages(",".join(t for t in done if "all" in asked or t in asked)), *doing]
+
+
 def missing(
     recipes: list[Recipe], engine: str, registry: str | None = None, tasks: str | None = None
 ) -> str | None:
@@ -263,18 +275,19 @@ def missing(
     else:
         # An image that is to come from a registry is pulled when it is first used.
         there = set() if registry else images.Engine(engine).present()
-        lacking = [r for r in recipes if not registry and r.image() not in there]
+        wanted = [] if registry else images.in_containers(recipes)
+        lacking = [r for r in wanted if r.image() not in there]
         command = "bin/build-images" + (f" --engine {engine}" if engine != "docker" else "")
     if not lacking:
         return None
-    wanted = " ".join(r.name for r in lacking if r.kind == "model")
+    names = " ".join(r.name for r in lacking if r.kind == "model")
     what = "environment" if engine == "venv" else "image"
     if any(r.kind == "stage" for r in lacking):
         # Without it, the stages of the models' own tasks are all that is built.
         command += f" --tasks {tasks or 'all'}"
     return (
         f"no current {what} of: {', '.join(r.label for r in lacking)}\n"
-        f"Build what is missing with: {command} {wanted}".rstrip()
+        f"Build what is missing with: {command} {names}".rstrip()
     )
 
 
@@ -303,7 +316,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = select(models(asked.models_dir), asked.models)
         found = listing(chosen, asked.registry, asked.checkpoints, asked.tasks)
         print(json.dumps(found, indent=2))
-        recipes = [*stages(asked.tasks), *chosen]
+        recipes = needed(chosen, asked.tasks)
         lack = asked.engine and missing(recipes, asked.engine, asked.registry, asked.tasks)
     except SetupError as error:
         print(f"bin/discover: {error}", file=sys.stderr)

@@ -12,12 +12,12 @@ from typing import Any
 
 from lacuna.setup import debian, environments, images, nextflow
 from lacuna.setup.common import ROOT, SetupError
-from lacuna.setup.registry import Recipe, models, select, stages
+from lacuna.setup.registry import Recipe, models, needed, select
 from lacuna_contract.errors import suggest
 
 # What is run unless the command line says otherwise.
 DEFAULTS = {
-    "--tasks": "reconstruction,multimodal,segmentation",
+    "--tasks": "all",
     "--mask_percentages": "0.15,0.30",
     "--seeds": "1,2,3",
     "--scenario_seeds": "1",
@@ -101,6 +101,13 @@ def value(words: Sequence[str], name: str) -> str | None:
     return found
 
 
+def without(words: Sequence[str], name: str) -> list[str]:
+    """A command line less an option and its value, however that is given."""
+    before = ["", *words]
+    pairs = zip(before, words, strict=False)
+    return [w for b, w in pairs if name not in (b, w.partition("=")[0])]
+
+
 def from_file(words: Sequence[str]) -> list[str]:
     """What a -params-file says, as if it were typed. Values in YAML are those on one line, as all
     of the pipeline's are. Not to be passed on: a salt lies in a file so that it is in no command.
@@ -162,10 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"  {name:20}{text}")
         return 0
     asked = value(words, "--engine") or os.environ.get("LACUNA_ENGINE") or "auto"
-    if "--engine" in words:
-        at = words.index("--engine")
-        del words[at : at + 2]
-    words = [w for w in words if not w.startswith("--engine=")]
+    words = without(words, "--engine")
     profiles = nextflow.profiles(words)
     named = [p for p in profiles if p in ENGINES]
     begin = time.monotonic()
@@ -177,7 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         own_room, registry = value(given, "--models_dir"), value(given, "--registry")
         chosen = select(models([own_room] if own_room else []), value(given, "--models") or "core")
         engine = choose(named[0] if named else asked, registry)
-        set_up(engine, [*stages(value(words, "--tasks") or DEFAULTS["--tasks"]), *chosen], registry)
+        asked_tasks = value(given, "--tasks") or DEFAULTS["--tasks"]
+        set_up(engine, needed(chosen, asked_tasks), registry)
         start = nextflow.command()
         nextflow.check_plugins(profiles)
         words = pipeline(words, engine if not named else None)
@@ -197,12 +202,11 @@ def pipeline(words: Sequence[str], engine: str | None) -> list[str]:
         instead = value(given, "--seeds") if name == "--scenario_seeds" else None
         if value(given, name) is None and instead is None:
             command += [name, default]
-    profile = value(words, "-profile")
-    words = list(words)
-    if engine and profile:
-        words[words.index("-profile") + 1] = f"{engine},{profile}"
-    elif engine:
-        command += ["-profile", engine]
+    names = [engine] if engine else []
+    if names := names + nextflow.profiles(words):
+        # Nextflow knows one -profile, and no "=" after it.
+        words = without(words, "-profile")
+        command += ["-profile", ",".join(names)]
     if "-resume" not in words and Path(".nextflow/history").is_file():
         if busy(Path()):
             print("Another run is going on here: this one begins anew", file=sys.stderr)
