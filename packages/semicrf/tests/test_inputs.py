@@ -1,10 +1,11 @@
 """Bad input is an error that names what was wrong, what was expected and what there is."""
 
+import functools
 import math
 
 import pytest
 import torch
-from problems import make
+from problems import make, with_gradients
 
 import semicrf
 
@@ -43,7 +44,15 @@ BAD = {
     "NaN": (with_value("emissions", math.nan), r"emissions .*NaN, first at \(0, 0, 1\)"),
     "NaN duration": (with_value("durations", math.nan), "durations .*NaN"),
     "+inf": (with_value("transitions", math.inf), r"transitions .*\+inf"),
-    "-inf emission": (with_value("emissions", -math.inf), "emissions .*-inf"),
+    "-inf emission": (with_value("emissions", -math.inf), "emissions .*-inf.*emission of -1e4"),
+    "huge emission": (
+        with_value("emissions", -1e15),
+        r"sequence 0 reach 1e\+15 .* above 1e\+11 .*-1e4 is enough",
+    ),
+    "lowest emission": (
+        with_value("emissions", torch.finfo(torch.float64).min),
+        r"sequence 0 reach 1\.8e\+308",
+    ),
     "all forbidden": (
         {"durations": torch.full((2, 3), -math.inf).double()},
         r"every segmentation of sequence\(s\) \[0, 1\]",
@@ -152,16 +161,52 @@ def test_split_is_the_score_of_the_pieces():
         semicrf.score([long, long], **changed(), too_long="cut")
 
 
-def test_padding_is_ignored():
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("padding", [1e30, math.nan, math.inf, -math.inf])
+def test_padding_is_ignored(padding, backend):
     problem = make(1, batch=3, length=9, longest=4)
-    lengths = problem["lengths"]
     other = {k: None if x is None else x.clone() for k, x in problem.items()}
-    for b, n in enumerate(lengths.tolist()):
+    for b, n in enumerate(problem["lengths"].tolist()):
         for name in ("emissions", "begin", "finish"):
-            other[name][b, n:] = 1e30
-    for backend in BACKENDS:
-        assert torch.equal(
-            semicrf.partition(**problem, backend=backend),
-            semicrf.partition(**other, backend=backend),
-        )
-    assert semicrf.viterbi(**problem).segments == semicrf.viterbi(**other).segments
+            other[name][b, n:] = padding
+    segments = semicrf.viterbi(**problem, backend=backend).segments
+    assert semicrf.viterbi(**other, backend=backend).segments == segments
+    for function in (
+        semicrf.partition,
+        semicrf.entropy,
+        functools.partial(semicrf.log_prob, segments),
+        lambda **p: semicrf.marginals(**p).positions.square().sum((1, 2)),
+    ):
+        function = functools.partial(function, backend=backend)
+        value, gradients = with_gradients(function, problem)
+        another, others = with_gradients(function, other)
+        assert torch.equal(value, another)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(others[name], gradient, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("huge", [-1e8, -9.9e10])
+def test_the_largest_emissions_taken_lose_nothing(backend, huge):
+    """Just below the limit everything is as with -1e4; what is above it is refused."""
+    problem = make(2, batch=2, length=40, classes=3, longest=9, ragged=False)
+    other = {**problem, "emissions": problem["emissions"].clone()}
+    problem["emissions"][:, 10, 0], other["emissions"][:, 10, 0] = -1e4, huge
+    a, b = (semicrf.marginals(**p, backend=backend) for p in (problem, other))
+    for name in ("log_partition", "positions", "begins", "durations"):
+        torch.testing.assert_close(getattr(b, name), getattr(a, name), rtol=1e-4, atol=1e-4)
+    function = functools.partial(semicrf.entropy, backend=backend)
+    value, gradients = with_gradients(function, problem)
+    another, others = with_gradients(function, other)
+    torch.testing.assert_close(another, value, rtol=1e-4, atol=1e-4)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, rtol=1e-3, atol=1e-3)
+    segments = semicrf.viterbi(**problem, backend=backend).segments
+    assert semicrf.viterbi(**other, backend=backend).segments == segments
+
+
+def test_emissions_of_1e4_pass_at_any_length():
+    emissions = torch.full((1, 1_000_000, 2), 1e4)
+    emissions[:, ::2, 0] = -1e4
+    zeros = torch.zeros(2, 2)
+    assert semicrf.partition(emissions, zeros, zeros).isfinite()

@@ -42,6 +42,11 @@ class Potentials:
 
 Scores = tuple[Tensor | None, ...]  # the fields of Potentials, lengths None for T
 
+# Emissions are summed along a sequence in float64, which adds each to a sum of at most this size:
+# rounding then moves none by more than 1e-5 nats. Emissions of 1e4 reach it after 10,000,000
+# positions.
+MOST_SUMMED = 1e11
+
 
 def check(*arguments: Tensor | None, **named: Tensor | None) -> Potentials:
     """Potentials from a caller's arguments, or ValueError / TypeError that names the culprit."""
@@ -91,12 +96,27 @@ def check_values(
     lengths: Tensor | None,
     *rest: Tensor | None,
 ) -> Potentials:
-    """Potentials from what `check_form` gave: nothing NaN or +inf, lengths within 1..T."""
+    """Potentials from what `check_form` gave: nothing NaN or +inf, lengths within 1..T.
+
+    What is NaN, infinite or huge past the lengths is replaced by 0.
+    """
+    given = lengths
     lengths = _check_lengths(lengths, emissions)
     p = Potentials(emissions, transitions, durations, lengths, *rest)
+    blanked = {}
     for name, x in p.scores().items():
+        if _plainly_fine(name, x.detach()):
+            continue
+        if name in ("emissions", "begin", "finish") and given is not None:
+            x = blanked[name] = blank_padding(x, lengths)
         _check_values(name, x.detach())
-    return p
+    return replace(p, **blanked)
+
+
+def blank_padding(x: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T, C) scores with 0 past the lengths (B,)."""
+    inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+    return torch.where(inside[:, :, None], x, 0.0)
 
 
 def _check_shapes(given: dict[str, Tensor]) -> None:
@@ -126,20 +146,36 @@ def _check_shapes(given: dict[str, Tensor]) -> None:
             )
 
 
+def _plainly_fine(name: str, x: Tensor) -> bool:
+    """One pass over the values that decides the usual case; False leads to the slower look."""
+    if name == "emissions":
+        low, high = x.aminmax()
+        return bool(torch.maximum(-low, high).double() * x.shape[1] <= MOST_SUMMED)  # not if NaN
+    # A sum is finite only where every summand is.
+    return bool(torch.isfinite(x.sum()))
+
+
 def _check_values(name: str, x: Tensor) -> None:
-    """Finite emissions; everything else may also be -inf, which forbids."""
-    # One pass decides the usual case: a sum is finite only where every summand is (an overflow
-    # of huge finite scores merely leads to the slower look).
-    if torch.isfinite(x.sum()):
-        return
+    """Finite emissions of sums that float64 holds; all else may also be -inf, which forbids."""
     if torch.isnan(x).any():
         raise ValueError(f"{name} of shape {tuple(x.shape)} contains NaN, first at {_first(x)}")
     if (x == torch.inf).any():
         raise ValueError(f"{name} of shape {tuple(x.shape)} contains +inf")
-    if name == "emissions" and not torch.isfinite(x).all():
+    if name != "emissions":
+        return
+    if torch.isneginf(x).any():
         raise ValueError(
             f"emissions of shape {tuple(x.shape)} contain -inf; forbid labels with -inf in "
-            "transitions, durations, start, end, begin or finish, or use a large negative number"
+            "transitions, durations, start, end, begin or finish, or at a position with an "
+            "emission of -1e4"
+        )
+    summed = x.abs().amax(2).sum(1, dtype=torch.float64)
+    b = int(summed.argmax())
+    if summed[b] > MOST_SUMMED:
+        raise ValueError(
+            f"emissions of sequence {b} reach {x[b].abs().max():.3g} and add up, by the largest "
+            f"magnitude at each position, to {summed[b]:.3g}; above {MOST_SUMMED:.0e} float64 sums "
+            "lose the small ones; -1e4 is enough to forbid a label at a position"
         )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import _ops, _segments, backends, reference
-from ._inputs import Scores, check, check_form, check_values
+from ._inputs import Scores, blank_padding, check, check_form, check_values
 from ._segments import Segmentation
 from .results import Decoded, Marginals
 
@@ -54,7 +54,8 @@ def partition(
 
     Raises:
         ValueError: shapes, devices or lengths do not fit, a score is NaN or +inf, an emission is
-            infinite, or every segmentation of a sequence is forbidden.
+            infinite, the emissions of a sequence are too large to be summed (`MOST_SUMMED`: 1e11
+            over its positions), or every segmentation of a sequence is forbidden.
         TypeError: a dtype does not fit.
         RuntimeError: the backend asked for cannot run; the message says why.
     """
@@ -306,11 +307,16 @@ def entropy(
     emissions, transitions, durations, lengths, *others = (
         x if x is None or x is scores[3] else x.double() for x in scores
     )
-    emissions = emissions - torch.nan_to_num(emissions.detach()).amax(2, keepdim=True)
-    exact = (emissions, transitions, durations, lengths, *others)
     start, end, begin, finish = others
+    if lengths is not None:  # what lies past them may be NaN, also times 0 occurrences
+        emissions, begin, finish = (
+            x if x is None else blank_padding(x, lengths) for x in (emissions, begin, finish)
+        )
+    emissions = emissions - torch.nan_to_num(emissions.detach()).amax(2, keepdim=True)
+    exact = (emissions, transitions, durations, lengths, start, end, begin, finish)
     total, positions, begins, ends, joined, counts, _, _ = _ops.posteriors(*exact, False, backend)
-    expected = _expected(emissions, positions) + _expected(transitions, joined)
+    expected = _expected(_without_noise(emissions, positions), positions)
+    expected = expected + _expected(transitions, joined)
     expected = expected + _expected(durations, counts)
     if begin is not None:
         expected = expected + _expected(begin, begins)
@@ -323,6 +329,17 @@ def entropy(
         rows = torch.arange(len(total), device=total.device)
         expected = expected + _expected(end, ends[rows, last])
     return (total - expected).to(scores[0].dtype)
+
+
+def _without_noise(centred: Tensor, positions: Tensor) -> Tensor:
+    """Centred emissions, 0 for a label buried at its position but for rounding.
+
+    `positions` are differences of sums whose logs are as large as the summed emissions, which
+    leaves something where the truth is 0: nothing, until it is multiplied by -1e9.
+    """
+    rounding = 2.0**-48 * centred.detach().amin(2).sum(1).neg()[:, None, None]
+    buried = (centred.detach() < -1e5) & (positions.detach() < rounding)
+    return torch.where(buried, 0.0, centred)
 
 
 def _expected(scores: Tensor, counts: Tensor) -> Tensor:
