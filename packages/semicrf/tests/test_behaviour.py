@@ -151,6 +151,27 @@ def test_third_derivatives_are_refused():
         gradient.sum().backward()
 
 
+@pytest.mark.parametrize("name", ["partition", "log_prob", "marginals", "entropy"])
+def test_forward_mode_is_refused_not_zero(name):
+    scores = torch.zeros(2, 2), torch.zeros(3, 2)
+    segments = [[[(0, 3, 0), (3, 4, 1)]]] if name == "log_prob" else []
+
+    def function(emissions, backend="cpu"):
+        return getattr(semicrf, name)(*segments, emissions, *scores, backend=backend)
+
+    emissions = torch.randn(1, 4, 2)
+    ones = torch.ones_like(emissions)
+    with pytest.raises(RuntimeError, match=r"no forward-mode .* backend=\"reference\""):
+        torch.func.jvp(function, (emissions,), (ones,))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(emissions, ones)
+        with pytest.raises(RuntimeError, match="no forward-mode"):
+            function(dual)
+    if name in ("partition", "log_prob"):  # each position has one label: log Z grows by T
+        _, moved = torch.func.jvp(lambda e: function(e, "reference"), (emissions,), (ones,))
+        torch.testing.assert_close(moved, torch.tensor([4.0 if name == "partition" else 0.0]))
+
+
 def test_no_grad_and_partly_differentiable_scores():
     problem = make(4, length=20, longest=7)
     problem["durations"].requires_grad_()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from . import _ops, _segments, backends, reference
 from ._inputs import Scores, blank_padding, check, check_form, check_values
@@ -67,11 +68,23 @@ def _differentiable(scores: Scores) -> bool:
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in scores)
 
 
+def _refuse_forward_mode(scores: Scores) -> None:
+    """RuntimeError where a score is a dual tensor: torch would drop what an operator lacks."""
+    if torch.compiler.is_compiling():
+        return
+    if any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in scores):
+        raise RuntimeError(
+            "the kernels have no forward-mode derivatives (torch.func.jvp, dual tensors); use "
+            'backward(), or for partition and log_prob backend="reference"'
+        )
+
+
 def _partition(scores: Scores, backend: str) -> Tensor:
     """log Z, (B,) float64."""
     backend = backends.resolve(backend, scores[0].device.type)
     if backend == "reference":
         return _reference_partition(scores)
+    _refuse_forward_mode(scores)
     if _differentiable(scores):
         return _ops.posteriors(*scores, False, backend)[0]
     return _ops.log_partition(*scores, backend)
@@ -177,6 +190,7 @@ def marginals(
     backend = backends.resolve(backend, emissions.device.type)
     if backend == "reference":
         return _reference_marginals(scores)
+    _refuse_forward_mode(scores)
     total, positions, begins, ends, transitions, counts, before, after = _ops.posteriors(
         *scores, True, backend
     )
@@ -302,6 +316,7 @@ def entropy(
     backend = backends.resolve(backend, emissions.device.type)
     if backend == "reference":
         return _reference_entropy(scores)
+    _refuse_forward_mode(scores)
     # The difference of two large numbers; smaller ones once the largest emission of a position is
     # taken out of every segmentation's score, and so out of both.
     emissions, transitions, durations, lengths, *others = (
