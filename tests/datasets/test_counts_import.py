@@ -11,7 +11,7 @@ from lacuna import counts
 from lacuna.counts import csc_rows, import_counts
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError
-from lacuna_contract.h5ad import Matrix
+from lacuna_contract.h5ad import CsrSlot, Matrix
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +275,28 @@ def test_damaged_files(tmp_path, dense):
         import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
     with pytest.raises(ContractError, match="no such file"):
         import_counts(tmp_path / "nothing.h5ad", tmp_path / "out.h5ad")
+
+
+def test_a_full_disk_is_not_blamed_on_the_source(tmp_path, dense, monkeypatch):
+    adata_of(sparse.csr_matrix(dense)).write_h5ad(tmp_path / "in.h5ad")
+
+    def full(self, rows):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(CsrSlot, "append", full)
+    with pytest.raises(OSError, match="No space left"):
+        import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
+
+
+def test_data_that_cannot_be_read_are_damage(tmp_path, dense):
+    adata_of(sparse.csr_matrix(dense)).write_h5ad(tmp_path / "in.h5ad", compression="gzip")
+    with h5py.File(tmp_path / "in.h5ad") as file:
+        chunk = file["X/data"].id.get_chunk_info(0)
+    with (tmp_path / "in.h5ad").open("r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(bytes(chunk.size))
+    with pytest.raises(ContractError, match="is damaged"):
+        import_counts(tmp_path / "in.h5ad", tmp_path / "out.h5ad")
 
 
 def test_an_unknown_encoding(tmp_path, dense):

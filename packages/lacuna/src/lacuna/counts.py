@@ -5,9 +5,9 @@ What is not counts is refused with what was found. Nothing is rounded, clipped o
 make it fit.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 
@@ -176,28 +176,50 @@ def _of_table(where: str, table: tenx.Table, layer: str | None) -> Source:
 
 
 @contextmanager
-def open_source(path: Path, layer: str | None = None) -> Iterator[Source]:
-    """The counts of an h5ad, of a 10x .h5, or of a folder with an .mtx; `ContractError` for what is
-    none of them, or is damaged."""
+def _reading(path: Path) -> Iterator[None]:
     try:
-        if path.is_dir() or path.name.endswith((".mtx", ".mtx.gz")):
-            if not path.exists():
-                raise ContractError(f"{path}: no such file")
-            yield _of_table(str(path), tenx.read_mtx(path), layer)
-            return
-        with open_h5ad(path) as file:
-            if tenx.is_tenx(file):
-                yield _of_table(str(path), tenx.read_h5(file), layer)
-            elif "obs" in file and "var" in file:
-                yield open_counts(file, layer)
-            else:
-                raise ContractError(
-                    f"{path} is neither an h5ad nor a 10x file: it holds "
-                    f"{', '.join(sorted(file)) or 'nothing'}; expected obs, var and X, or matrix"
-                )
+        yield
     except (OSError, KeyError) as error:
         # h5py's words for a file whose header is whole and whose data are not.
         raise ContractError(f"{path} is damaged: {error}") from None
+
+
+@contextmanager
+def open_source(path: Path, layer: str | None = None) -> Iterator[Source]:
+    """The counts of an h5ad, of a 10x .h5, or of a folder with an .mtx; `ContractError` for what is
+    none of them, or is damaged. What goes wrong elsewhere while it is open is none of its doing."""
+    with ExitStack() as stack:
+        with _reading(path):
+            found = _opened(path, layer, stack)
+
+        def guarded(function: Callable) -> Callable:
+            return _reading(path)(function)
+
+        def chunks() -> Iterator[tuple[int, sparse.csr_matrix]]:
+            # A generator is not told of what its caller runs into.
+            with _reading(path):
+                yield from found.chunks()
+
+        yield replace(
+            found, chunks=chunks, symbols=guarded(found.symbols), column=guarded(found.column),
+            hint=guarded(found.hint),
+        )  # fmt: skip
+
+
+def _opened(path: Path, layer: str | None, stack: ExitStack) -> Source:
+    if path.is_dir() or path.name.endswith((".mtx", ".mtx.gz")):
+        if not path.exists():
+            raise ContractError(f"{path}: no such file")
+        return _of_table(str(path), tenx.read_mtx(path), layer)
+    file = stack.enter_context(open_h5ad(path))
+    if tenx.is_tenx(file):
+        return _of_table(str(path), tenx.read_h5(file), layer)
+    if "obs" in file and "var" in file:
+        return open_counts(file, layer)
+    raise ContractError(
+        f"{path} is neither an h5ad nor a 10x file: it holds "
+        f"{', '.join(sorted(file)) or 'nothing'}; expected obs, var and X, or matrix"
+    )
 
 
 def _any_rows(stored: h5py.Group | h5py.Dataset) -> Iterator[tuple[int, sparse.csr_matrix]]:
