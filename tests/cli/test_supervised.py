@@ -39,3 +39,19 @@ def test_out_of_memory_is_tried_again_with_more(tmp_path, attempts, told):
     assert seen == told
     assert status["status"] == "lost"
     assert status["reason"] == "the supervisor ended with code 137: it wrote nothing"
+
+
+def test_an_attempt_finds_nothing_of_the_one_before(tmp_path):
+    (tmp_path / "input").write_bytes(b"whole")
+    (tmp_path / "room").mkdir()
+    seen = []
+
+    def command(limits):
+        room = tmp_path / "room"
+        seen.append((sorted(p.name for p in room.iterdir()), (room / "input.h5ad").read_text()))
+        code = "import os; open('input.h5ad', 'w').write('half'); os.mkdir('checkpoints'); "
+        code += "open('prediction.h5ad', 'w').write('old'); os.symlink('/', 'link'); exit(137)"
+        return [sys.executable, "-c", code]
+
+    supervise(RUN, {"input": tmp_path / "input"}, tmp_path / "room", command, attempts=3)
+    assert seen == 3 * [([".limits.json", "input.h5ad", "params.json"], "whole")]

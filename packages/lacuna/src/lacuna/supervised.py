@@ -57,23 +57,19 @@ def supervise(
         The supervisor's record (schema `status`), or one with status "lost" when it left none.
     """
     resources = run["resources"]
-    shutil.copyfile(files["input"], room / "input.h5ad")
-    (room / "params.json").write_text(json.dumps(run["params"]))
     words = ["--entry", json.dumps(run["entry"]), "--input", "input.h5ad"]
     words += ["--params", "params.json", "--timeout", str(number(resources["time"]))]
     if run["control"] == "ceiling":
-        shutil.copyfile(files["truth"], room / "truth.h5ad")
         words += ["--truth", "truth.h5ad"]
-    if trained := run.get("checkpoint"):
-        (room / CHECKPOINT).mkdir()
-        for name in trained["files"]:
-            shutil.copyfile(Path(trained["folder"], name), room / CHECKPOINT / name)
+    if run.get("checkpoint"):
         words += ["--checkpoint", CHECKPOINT]
     # The environment's own packages, not those that this process found its way by.
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     for attempt in range(1, attempts + 1):
         limits = {"attempt": attempt, "max_attempts": attempts, "cpus": resources["cpus"]}
         limits["memory_bytes"] = int(number(resources["memory"]) * attempt)
+        # What an attempt left, an input that it changed too, is not the next one's.
+        _furnish(room, run, files)
         (room / ".limits.json").write_text(json.dumps(limits))
         done = subprocess.run(
             [*command(limits), *words], cwd=room, env=env, capture_output=True, text=True
@@ -85,3 +81,20 @@ def supervise(
     last = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
     reason = f"the supervisor ended with code {done.returncode}: {last}"
     return NO_STATUS | {"reason": reason}
+
+
+def _furnish(room: Path, run: Mapping[str, Any], files: Mapping[str, str | Path]) -> None:
+    """Put what a model is given into `room`, and nothing else."""
+    for path in room.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    shutil.copyfile(files["input"], room / "input.h5ad")
+    (room / "params.json").write_text(json.dumps(run["params"]))
+    if run["control"] == "ceiling":
+        shutil.copyfile(files["truth"], room / "truth.h5ad")
+    if trained := run.get("checkpoint"):
+        (room / CHECKPOINT).mkdir()
+        for name in trained["files"]:
+            shutil.copyfile(Path(trained["folder"], name), room / CHECKPOINT / name)
