@@ -1,13 +1,33 @@
 """bin/new-model makes a folder that passes; bin/check-model says what is wrong with one that does
 not, and what to do."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from lacuna.authoring import new_model
+from lacuna.authoring import new_model, places
 from lacuna.authoring.check_model import check, main
 from lacuna.setup.common import SetupError
+
+
+@pytest.mark.parametrize(
+    ("engine", "uid", "words"),
+    [
+        ("podman", 1000, "--userns=keep-id --user 1000:1000"),
+        ("podman", 0, "--user 10001:10001"),
+        ("docker", 1000, "--user 1000:1000"),
+    ],
+)
+def test_a_container_has_the_user_of_the_pipelines(tmp_path, monkeypatch, engine, uid, words):
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    monkeypatch.setattr(os, "getgid", lambda: uid)
+    monkeypatch.setattr(os, "chown", lambda *_: None)
+    where = places.Container(SimpleNamespace(name=engine, program=engine))
+    recipe = SimpleNamespace(image=lambda: "lacuna/m:0")
+    command = where.command(recipe, tmp_path, {"cpus": 1, "memory_bytes": 2**30})
+    assert f" 4096 {words} --cpus " in " ".join(command)
 
 
 @pytest.fixture

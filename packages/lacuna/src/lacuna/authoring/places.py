@@ -36,7 +36,7 @@ class Venv:
 
 @dataclass(frozen=True)
 class Container:
-    """A container as the pipeline's profile `docker` makes it."""
+    """A container as the pipeline's profiles `docker` and `podman` make it."""
 
     engine: images.Engine
     what = "a container of its image"
@@ -46,14 +46,18 @@ class Container:
 
     def command(self, recipe: Recipe, room: Path, limits: Mapping[str, Any]) -> list[str]:
         user, group = os.getuid(), os.getgid()
-        if user == 0:
+        rootless = user != 0
+        if not rootless:
             user = group = NOBODY
             for path in (room, *room.iterdir()):
                 os.chown(path, user, group)
+        # Without root, Podman maps its own user 0 to the caller: see conf/podman.config.
+        mapped = rootless and self.engine.name == "podman"
         return [
             self.engine.program, "run", "--rm", "--network", "none", "--read-only",
             "--tmpfs", "/tmp:rw,exec,mode=1777", "--cap-drop", "ALL",
             "--security-opt", "no-new-privileges", "--pids-limit", "4096",
+            *(["--userns=keep-id"] if mapped else []),
             "--user", f"{user}:{group}", "--cpus", str(limits["cpus"]),
             "--memory", str(limits["memory_bytes"]),
             "--volume", f"{room}:{room}", "--workdir", str(room),
