@@ -42,6 +42,7 @@ def main() -> int:
         for number in range(MODELS):
             project.model(f"model{number}")
         seeds = ",".join(map(str, range(args.runs // MODELS)))
+        load = os.getloadavg()[0]
         begin = time.monotonic()
         process = subprocess.Popen(
             project.command("--seeds", seeds), cwd=folder, stdout=subprocess.DEVNULL
@@ -62,7 +63,7 @@ def main() -> int:
         "seconds_per_run": round(seconds / args.runs, 3),
         "orchestrator_peak_mib": round(max(sizes) / 2**20),
         "cpus": os.cpu_count(),
-        "load_before": round(os.getloadavg()[2], 1),
+        "load_before": round(load, 1),
     }
     print(json.dumps(figures))
     return 0 if ok == args.runs else 1

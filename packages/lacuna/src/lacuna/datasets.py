@@ -1,4 +1,6 @@
-"""Dataset sheets, and the two datasets that Lacuna knows how to get."""
+"""Dataset sheets, and the two real datasets of counts that Lacuna knows how to get. (A third,
+`simulated`, it draws itself: `tasks.reconstruction.simulated`.)
+"""
 
 import csv
 import importlib.util

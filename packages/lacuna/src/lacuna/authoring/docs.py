@@ -11,7 +11,15 @@ HEAD = """# The models
 What each folder's `model.json` says. This page is generated: `make docs`.
 [add_a_model.md](add_a_model.md) says how to add one.
 
-A model gets visible counts and the positions of hidden ones, and no other data.
+What a model gets depends on the task, and is all that its input file may hold
+([the contract](contract.md)); some have a checkpoint that was trained elsewhere besides.
+
+- reconstruction: the visible counts and the positions of the hidden ones, or, thinned, a part of
+  every count; names of cells and genes, and the organism where it is known
+- multimodal: the values of the modalities that each cell has left, which ones these are, its batch,
+  study and split, the names of features and the genes that they belong to; and the positions of the
+  values to predict
+- segmentation: the bases of all sequences, and the classes of those in the splits "train" and "val"
 """
 
 GROUPS = {
