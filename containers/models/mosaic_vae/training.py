@@ -206,6 +206,8 @@ def save(path: Path, net: MosaicVAE, optimiser: Any, progress: Progress) -> None
         "network": net.state_dict(),
         "optimiser": optimiser.state_dict(),
         "random": torch.get_rng_state(),
+        # Without a GPU in use there are none; asking would not start one.
+        "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "progress": vars(progress),
     }
     torch.save(content, half)
@@ -229,4 +231,6 @@ def load(path: Path | None, net: MosaicVAE, optimiser: Any) -> Progress:
     net.load_state_dict(content["network"])
     optimiser.load_state_dict(content["optimiser"])
     torch.set_rng_state(content["random"])
+    for number, state in enumerate(content["random_gpu"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state, number)
     return Progress(**content["progress"])
