@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lacuna import seeds
 from lacuna.cli import synthetic_benchmark
 from lacuna.genome import files
 from lacuna.genome.draw import draw
@@ -128,6 +129,19 @@ def test_the_same_bytes_whatever_the_chunks(tmp_path):
     )
     for name in there:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_folders_stream_is_no_models(tmp_path):
+    """As in the pipeline: a model whose seed is the folder's cannot draw the sequences again."""
+    law = preset("gene_like")
+    files.generate(tmp_path / "a", law, SIZES, 42, {"seed": 42})
+    _, made = files.read_fasta(tmp_path / "a/test.fa")
+
+    def drawn(parent):
+        return np.concatenate([codes for codes, _ in files.chunks(law, SIZES, "test", parent)])
+
+    assert (made == drawn(seeds.sequence(42, "genome"))).all()
+    assert not (made == drawn(np.random.SeedSequence(42))).all()
 
 
 @pytest.fixture

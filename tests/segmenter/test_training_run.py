@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from lacuna import seeds
 from lacuna.cli.synthetic import run as command
 from lacuna.synthetic import run as module
 from lacuna_contract.errors import ContractError
@@ -107,6 +108,8 @@ def test_what_it_writes(results):
             assert record["training"]["steps"] or document["settings"]["log_every"] > 6
     assert document["models"]["semicrf"]["metrics"]["learned_kl_exon"] is not None
     assert document["settings"]["seed"] == 7
+    told = json.loads((results / "predictions/linear.params.json").read_text())
+    assert told["seed"] == seeds.integer(7, "model")
     for name in HEADS:
         assert (results / f"checkpoints/{name}_best.pt").stat().st_size > 1000
     for name in ("duration_comparison", "training_curves"):

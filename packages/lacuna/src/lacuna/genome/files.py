@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from lacuna import seeds
 from lacuna.genome.draw import draw
 from lacuna.genome.law import VERSION, Law, read_law
 from lacuna_contract.errors import ContractError, suggest
@@ -140,7 +141,7 @@ def sha256(path: Path) -> str:
 def generate(folder: Path, law: Law, sizes: Sizes, seed: int, arguments: Mapping[str, Any]) -> None:
     """Write a folder of sequences; see the module's text."""
     folder.mkdir(parents=True, exist_ok=True)
-    parent = np.random.SeedSequence(seed)
+    parent = seeds.sequence(seed, "genome")
     (folder / "law.json").write_text(json.dumps(law.to_json(), indent=1) + "\n")
     about = {"version": VERSION, "arguments": dict(arguments)}
     (folder / "generated.json").write_text(json.dumps(about, indent=1) + "\n")

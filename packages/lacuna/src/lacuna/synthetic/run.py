@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lacuna import local, parameters
+from lacuna import local, parameters, seeds
 from lacuna.genome import files
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
         for name, (recipe, variant) in chosen.items():
             params = dict(recipe.manifest.get("variants", {}).get(variant, {}))
             if recipe.manifest.get("training"):
-                params |= given | {"device": device, "name": name}
+                # As in a plan: not the seed that the sequences may have been drawn with.
+                own = {"seed": seeds.integer(args.seed, "model"), "device": device, "name": name}
+                params |= given | own
             truth = args.data_dir / "truth.h5ad"
             predictions = args.output_dir / "predictions"
             found[name] = _run_model(name, recipe, params, whole, truth, predictions)
