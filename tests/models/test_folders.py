@@ -11,10 +11,21 @@ from lacuna.setup.registry import models
 ROOM = Path(__file__).parent
 ALL = {recipe.name: recipe for recipe in models([ROOM])}
 VENV = [name for name, recipe in ALL.items() if recipe.has_venv]
-# In `make test` one folder for each stack, of the default run if there is one, and what has a
-# Dockerfile of its own; else all.
-CORE_LAST = sorted(ALL.values(), key=lambda recipe: recipe.manifest.get("tier") == "core")
-BY_STACK = {recipe.stack: recipe.name for recipe in in_containers(CORE_LAST)}
+# In `make test` what the default run has; in Docker, one folder of these for each stack, and what
+# has a Dockerfile of its own. With --all, every folder.
+QUICK = [
+    recipe
+    for recipe in ALL.values()
+    if {recipe.manifest.get("tier"), *recipe.manifest.get("tiers", {}).values()} != {"full"}
+    or not recipe.has_venv
+]
+BY_STACK = {recipe.stack: recipe.name for recipe in in_containers(QUICK)}
+
+
+def chosen(names: list[str], quick: set[str]) -> list:
+    return [
+        name if name in quick else pytest.param(name, marks=pytest.mark.only_all) for name in names
+    ]
 
 
 def passes(name: str, engine: str) -> None:
@@ -22,18 +33,12 @@ def passes(name: str, engine: str) -> None:
     assert not failed, "\n".join(failed)
 
 
-@pytest.mark.parametrize("name", VENV)
+@pytest.mark.parametrize("name", chosen(VENV, {recipe.name for recipe in QUICK}))
 def test_in_its_virtual_environment(name):
     passes(name, "venv")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in BY_STACK.values() else pytest.param(name, marks=pytest.mark.only_all)
-        for name in ALL
-    ],
-)
+@pytest.mark.parametrize("name", chosen(list(ALL), set(BY_STACK.values())))
 def test_in_a_container(name, docker):
     passes(name, "docker")
 
