@@ -94,6 +94,9 @@ def test_types(function):
         function(**{k: x.half() if x is not None else x for k, x in changed().items()})
     with pytest.raises(TypeError, match=r"transitions must be a torch\.Tensor, not list"):
         function(**changed(transitions=[[0.0]]))
+    for name in ("emissions", "transitions", "durations"):
+        with pytest.raises(TypeError, match=rf"{name} must be a torch\.Tensor, not NoneType"):
+            function(**changed(**{name: None}))
     with pytest.raises(TypeError, match=r"lengths are torch\.float32"):
         function(**changed(lengths=torch.ones(2)))
     with pytest.raises(ValueError, match="start is on meta but emissions are on cpu"):
@@ -151,6 +154,12 @@ def test_segmentations_of_a_wrong_form():
     with pytest.raises(ValueError, match="comes after those of a later sequence"):
         semicrf.score(packed[[2, 3, 0, 1]], **changed())
     assert torch.equal(semicrf.score(packed, **changed()), semicrf.score([fine, fine], **changed()))
+
+
+@pytest.mark.parametrize("longest", [0, -1])
+def test_split_segments_into_nothing(longest):
+    with pytest.raises(ValueError, match=f"longest={longest}; it must be at least 1"):
+        semicrf.split_segments([(0, 5, 1)], longest)
 
 
 def test_split_is_the_score_of_the_pieces():

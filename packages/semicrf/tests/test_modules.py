@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import re
 
+import numpy
 import pytest
 import torch
 
@@ -50,14 +52,27 @@ def test_parametric_durations_are_the_named_distributions():
 
 @pytest.mark.parametrize("kind", durations.NAMES)
 def test_every_kind_is_normalised_and_starts_at_its_mean(kind):
-    module = semicrf.Durations(kind, 3, 2000, mean=[5.0, 20.0, 50.0])
+    means, free = [5.0, 20.0, 50.0], kind in ("learned", "uniform")
+    module = semicrf.Durations(kind, 3, 2000, mean=None if free else means)
     torch.testing.assert_close(module().exp().sum(0), torch.ones(3))
-    expected = [5.0, 20.0, 50.0]
-    if kind in ("learned", "uniform"):
-        expected = [1000.5] * 3
-    if kind == "lognormal":  # the median is at the asked mean; the mean is exp(1/2) of it
-        expected = [math.exp(0.5) * m for m in expected]
-    torch.testing.assert_close(module.expected(), torch.tensor(expected), rtol=0.03, atol=0)
+    expected = torch.tensor([1000.5] * 3 if free else means)
+    torch.testing.assert_close(module.expected(), expected, rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize("kind", durations.NAMES)
+def test_built_on_the_meta_device(kind):
+    """What is not in the state is not lost on the way: constraints, uniform durations."""
+    options = {"durations": kind, "self_transitions": False}
+    crf = semicrf.SemiCRF(3, 5, **options)
+    with torch.device("meta"):
+        other = semicrf.SemiCRF(3, 5, **options)
+    other = other.to_empty(device="cpu")
+    for x in (*other.parameters(), *other.buffers()):
+        x.data.fill_(math.nan)
+    other.load_state_dict(crf.state_dict())
+    emissions = torch.randn(1, 9, 3)
+    for name, x in crf.scores(emissions).items():
+        assert torch.equal(other.scores(emissions)[name], x), name
 
 
 def make_data(durations_by_label, count, seed):
@@ -148,11 +163,84 @@ def test_linear_crf_is_a_semi_crf_of_single_positions():
         crf(emissions, labels[:, :4], lengths)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_forbidden_gold_segmentation_is_an_error(compiled):
+    crf = semicrf.SemiCRF(2, 5, self_transitions=False)
+    function = torch.compile(crf, backend="aot_eager", fullgraph=True) if compiled else crf
+    emissions, lengths = torch.zeros(2, 6, 2), torch.tensor([6, 4])
+    fine, twice = [(0, 3, 0), (3, 6, 1)], [(0, 2, 1), (2, 4, 1)]
+    loss = function(emissions, semicrf.pack_segments([fine, [*fine[:1], (3, 4, 1)]]), lengths)
+    loss.backward()
+    assert crf.transitions.grad.isfinite().all()
+    with pytest.raises(
+        ValueError, match=r"\(2, 4, 1\) of sequence 1 .*transitions\[1, 1\] .*merge_segments"
+    ):
+        function(emissions, semicrf.pack_segments([fine, twice]), lengths)
+    # The function below gives it probability 0.
+    scores = crf.scores(emissions)
+    found = semicrf.log_prob([fine, twice], emissions, lengths=lengths, **scores)
+    assert torch.isneginf(found).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("name", ["durations", "start", "end", "begin", "finish"])
+def test_what_forbids_a_gold_segment_is_named(name):
+    crf = semicrf.SemiCRF(2, 5)
+    borders = {x: torch.zeros(1, 6, 2) for x in ("begin", "finish")}
+    culprits = {
+        "durations": (crf.durations.scores.data, (1, 1)),
+        "start": (crf.start.data, (0,)),
+        "end": (crf.end.data, (1,)),
+        "begin": (borders["begin"], (0, 4, 1)),
+        "finish": (borders["finish"], (0, 5, 1)),
+    }
+    x, at = culprits[name]
+    x[at] = -math.inf
+    segment = "(0, 4, 0)" if name == "start" else "(4, 6, 1)"
+    expected = f"segment {segment} of sequence 0 is forbidden: {name}[{', '.join(map(str, at))}] is"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        crf(torch.zeros(1, 6, 2), [[(0, 4, 0), (4, 6, 1)]], **borders)
+
+
+def test_layers_name_what_is_wrong():
+    with pytest.raises(ValueError, match="too_long='splt'; there are"):
+        semicrf.SemiCRF(2, 3, too_long="splt")
+    with pytest.raises(ValueError, match="backend='gpu'; there are"):
+        semicrf.LinearCRF(2, backend="gpu")
+    crf, linear = semicrf.SemiCRF(3, 4), semicrf.LinearCRF(3)
+    for layer in (crf, linear):
+        with pytest.raises(ValueError, match=r"\(1, 5, 4\) .* C = 3, this layer's labels"):
+            layer.decode(torch.zeros(1, 5, 4))
+        for wrong, kind in (([[[0.0]]], "list"), (None, "NoneType"), (numpy.zeros(1), "ndarray")):
+            with pytest.raises(TypeError, match=f"emissions must be a torch.Tensor, not {kind}"):
+                layer.marginals(wrong)
+        with pytest.raises(TypeError, match=r"bfloat16; .* emissions\.float\(\)"):
+            layer.decode(torch.zeros(1, 5, 3, dtype=torch.bfloat16))
+    emissions = torch.zeros(1, 5, 3)
+    for labels in (torch.zeros(1, 5), torch.full((1, 5), math.nan), torch.ones(1, 5).bool()):
+        with pytest.raises(TypeError, match=r"labels are torch\..*; they must be integers"):
+            linear(emissions, labels)
+    with pytest.raises(TypeError, match=r"labels must be a torch\.Tensor, not list"):
+        linear(emissions, [[0] * 5])
+    for wrong in (None, numpy.zeros((1, 4), int)):
+        with pytest.raises(TypeError, match="segments must be a list of segmentations"):
+            crf(emissions, wrong)
+    with pytest.raises(TypeError, match=r"segments of sequence 0 must be a list .*NoneType"):
+        crf(emissions, [None])
+    with pytest.raises(ValueError, match=r"lasts 5 .* K = 4; .* with split_segments"):
+        crf.marginals(emissions).segments([[(0, 5, 1)]])
+
+
 def test_unknown_durations_are_refused():
     with pytest.raises(ValueError, match="there are: learned, uniform, geometric"):
         semicrf.SemiCRF(2, 3, durations="gamma")
-    with pytest.raises(ValueError, match="durations are at least 1"):
-        semicrf.SemiCRF(2, 3, durations="poisson", mean_duration=0.5)
+    for mean in (0.5, math.nan, 4.0, [2.0, 5.0]):
+        with pytest.raises(ValueError, match="durations are at least 1 and at most K = 3"):
+            semicrf.SemiCRF(2, 3, durations="poisson", mean_duration=mean)
+    with pytest.raises(ValueError, match=r"3 mean durations .* for 2 labels"):
+        semicrf.SemiCRF(2, 3, durations="poisson", mean_duration=[1.0, 2.0, 3.0])
+    for kind in ("learned", "uniform"):
+        with pytest.raises(ValueError, match="those with a mean: geometric"):
+            semicrf.SemiCRF(2, 3, durations=kind, mean_duration=2.0)
 
 
 def test_state_survives_a_round_trip():

@@ -73,14 +73,18 @@ def check_form(
         "begin": begin,
         "finish": finish,
     }
-    given = {name: x for name, x in given.items() if x is not None}
+    needed = ("emissions", "transitions", "durations")
+    given = {name: x for name, x in given.items() if x is not None or name in needed}
     for name, x in given.items():
         if not isinstance(x, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, not {type(x).__name__}")
     _check_shapes(given)
     for name, x in given.items():
         if x.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"{name} is {x.dtype}; scores must be torch.float32 or torch.float64")
+            raise TypeError(
+                f"{name} is {x.dtype}; scores must be torch.float32 or torch.float64: "
+                f"{name}.float() makes them so"
+            )
         if x.dtype != emissions.dtype:
             raise TypeError(f"{name} is {x.dtype} but emissions are {emissions.dtype}")
         if x.device != emissions.device:

@@ -232,3 +232,26 @@ def tiling_of_labels(labels: Tensor, lengths: Tensor | None, C: int) -> tuple[Te
 @tiling_of_labels.register_fake
 def _(labels, lengths, C):
     return tuple(labels.new_empty(labels.shape, dtype=torch.int64) for _ in range(2))
+
+
+@torch.library.custom_op(
+    "semicrf::check_allowed",
+    mutates_args=(),
+    schema=f"(Tensor log_prob, Tensor labels, Tensor spans, {SCORES}) -> Tensor",
+)
+def check_allowed(log_prob: Tensor, labels: Tensor, spans: Tensor, *scores) -> Tensor:
+    """`log_prob` (B,) as it is, or ValueError where it is -inf; for torch.compile."""
+    _segments.check_allowed(log_prob, labels, spans, scores)
+    return log_prob.clone()
+
+
+@check_allowed.register_fake
+def _(log_prob, *arguments):
+    return torch.empty_like(log_prob)
+
+
+def _as_it_is(ctx, upstream: Tensor):
+    return (upstream, *[None] * 10)
+
+
+check_allowed.register_autograd(_as_it_is)

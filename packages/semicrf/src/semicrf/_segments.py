@@ -19,6 +19,8 @@ def split_segments(segmentation: Segmentation, longest: int) -> Segmentation:
     >>> split_segments([(0, 5, 1)], 2)
     [(0, 2, 1), (2, 4, 1), (4, 5, 1)]
     """
+    if longest < 1:
+        raise ValueError(f"longest={longest}; it must be at least 1")
     pieces: Segmentation = []
     for start, end, label in segmentation:
         cuts = [*range(start, end, longest), end]
@@ -50,6 +52,11 @@ def pack_segments(segments: list[Segmentation]) -> Tensor:
     [[0, 0, 3, 1], [1, 0, 1, 0], [1, 1, 3, 1]]
     """
     for b, segmentation in enumerate(segments):
+        if not hasattr(segmentation, "__iter__"):
+            raise TypeError(
+                f"segments of sequence {b} must be a list of (start, end, label), "
+                f"not {type(segmentation).__name__}"
+            )
         for segment in segmentation:
             if not hasattr(segment, "__len__") or len(segment) != 3:
                 raise ValueError(
@@ -67,6 +74,11 @@ def pack_segments(segments: list[Segmentation]) -> Tensor:
 
 def rows_of(segments: list[Segmentation] | Tensor, batch: int, device: torch.device) -> Tensor:
     """The packed form of either form, (N, 4) int64."""
+    if not isinstance(segments, list | tuple | Tensor):
+        raise TypeError(
+            "segments must be a list of segmentations, or a tensor as pack_segments makes it, "
+            f"not {type(segments).__name__}"
+        )
     if not isinstance(segments, Tensor):
         if len(segments) != batch:
             raise ValueError(f"{len(segments)} segmentations for a batch of {batch} sequences")
@@ -103,8 +115,8 @@ def check_rows(
         "comes after those of a later sequence": owner < before,
         "is not inside 0..{length} or is empty": (start < 0) | (start >= end) | (end > length),
         "has a label outside 0..{last_label}": (label < 0) | (label >= classes),
-        "lasts {duration} positions but durations end at K = {longest}; "
-        "raise K, or cut it with too_long='split'": end - start > longest,
+        "lasts {duration} positions but durations end at K = {longest}; raise K, or cut it with "
+        + ("too_long='split'" if tile else "split_segments"): end - start > longest,
     }
     if tile:
         problems["begins at {start} where {at} is expected: not a tiling"] = start != at
@@ -181,6 +193,39 @@ def tiling_of_labels(labels: Tensor, lengths: Tensor | None, classes: int) -> tu
             f"label {int(labels[b, t])} at position {t} of sequence {b} is outside 0..{classes - 1}"
         )
     return torch.where(inside, labels, -1), inside.to(torch.int64)
+
+
+def check_allowed(log_prob: Tensor, labels: Tensor, spans: Tensor, scores: Scores) -> None:
+    """ValueError that names the first forbidden segment where log_prob (B,) is -inf."""
+    impossible = torch.isneginf(log_prob)
+    if not impossible.any():
+        return
+    b = int(impossible.nonzero()[0])
+    _, transitions, durations, _, start, end, begin, finish = scores
+    label, span = labels[b].tolist(), spans[b].tolist()
+    length = sum(c >= 0 for c in label)
+    for s in range(length):
+        if span[s] == 0:
+            continue
+        e, c = s + span[s], label[s]
+        counted = {f"durations[{e - s - 1}, {c}]": durations[e - s - 1, c]}
+        if begin is not None:
+            counted[f"begin[{b}, {s}, {c}]"] = begin[b, s, c]
+        if finish is not None:
+            counted[f"finish[{b}, {e - 1}, {c}]"] = finish[b, e - 1, c]
+        if s > 0:
+            counted[f"transitions[{label[s - 1]}, {c}]"] = transitions[label[s - 1], c]
+        if s == 0 and start is not None:
+            counted[f"start[{c}]"] = start[c]
+        if e == length and end is not None:
+            counted[f"end[{c}]"] = end[c]
+        culprit = next((name for name, x in counted.items() if torch.isneginf(x)), None)
+        if culprit:
+            again = s > 0 and label[s - 1] == c and culprit.startswith("transitions")
+            raise ValueError(
+                f"segment ({s}, {e}, {c}) of sequence {b} is forbidden: {culprit} is -inf"
+                + ("; join neighbours of one label with merge_segments" if again else "")
+            )
 
 
 def score(scores: Scores, labels: Tensor, spans: Tensor) -> Tensor:

@@ -9,13 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Each entry: initial values of its raw parameters for a mean duration m, as a function of the
-# (C,) tensor m, and unnormalised log weights (K, C) from (K, 1) durations d and raw (C,) values.
-# softplus keeps a parameter positive, sigmoid in (0, 1).
+# Each entry: unnormalised log weights (K, C) from (K, 1) durations d and raw (C,) values, initial
+# raw values of one label for a mean duration m, as plain numbers so that a layer can be built on
+# torch's meta device, and the parameters' names. softplus keeps a parameter positive, sigmoid in
+# (0, 1).
 
 
-def _inverse_softplus(x: Tensor) -> Tensor:
-    return x + torch.log(-torch.expm1(-x))
+def _inverse_softplus(x: float) -> float:
+    return x + math.log(-math.expm1(-x))
+
+
+def _beyond_one(m: float) -> float:
+    """The mean of d - 1, above 0."""
+    return max(m - 1, 1e-3)
 
 
 def _geometric(d: Tensor, logit: Tensor) -> Tensor:
@@ -44,22 +50,38 @@ def _lognormal(d: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
 
 
 _PARAMETRIC: dict[str, tuple[Callable, Callable, tuple[str, ...]]] = {
-    "geometric": (_geometric, lambda m: (-(m - 1).clamp(min=1e-3).log(),), ("logit",)),
-    "poisson": (_poisson, lambda m: (_inverse_softplus((m - 1).clamp(min=1e-3)),), ("rate",)),
+    "geometric": (_geometric, lambda m: (-math.log(_beyond_one(m)),), ("logit",)),
+    "poisson": (_poisson, lambda m: (_inverse_softplus(_beyond_one(m)),), ("rate",)),
     "negative_binomial": (
         _negative_binomial,
         # Two successes: a mode away from 1. The mean of d - 1 is r (1 - p) / p.
-        lambda m: (_inverse_softplus(torch.full_like(m, 2.0)), (2 / (m - 1).clamp(min=1e-3)).log()),
+        lambda m: (_inverse_softplus(2.0), math.log(2 / _beyond_one(m))),
         ("successes", "logit"),
     ),
     "lognormal": (
         _lognormal,
-        lambda m: (m.log(), _inverse_softplus(torch.ones_like(m))),
+        # The mean of exp of a normal of deviation 1 is exp(1/2) times its median.
+        lambda m: (math.log(m) - 0.5, _inverse_softplus(1.0)),
         ("mean", "deviation"),
     ),
 }
 
 NAMES = ("learned", "uniform", *_PARAMETRIC)
+
+
+def _means(mean: float | list[float] | None, num_labels: int, max_duration: int) -> list[float]:
+    """One initial mean per label, each in 1..K."""
+    if mean is None:
+        mean = max(1.0, max_duration / 4)
+    mean = mean.tolist() if hasattr(mean, "tolist") else mean
+    means = list(mean) if isinstance(mean, list | tuple) else [mean] * num_labels
+    if len(means) != num_labels:
+        raise ValueError(f"{len(means)} mean durations {mean} for {num_labels} labels")
+    if not all(1 <= m <= max_duration for m in means):
+        raise ValueError(
+            f"mean duration {mean}: durations are at least 1 and at most K = {max_duration}"
+        )
+    return [float(m) for m in means]
 
 
 class Durations(nn.Module):
@@ -73,7 +95,7 @@ class Durations(nn.Module):
         num_labels: C.
         max_duration: K.
         mean: initial mean duration of the parametric kinds before the cut, a number or one per
-            label; a quarter of K where None.
+            label, in 1..K; a quarter of K where None. The other kinds take none.
 
     Called without arguments it returns (K, C), row d - 1 for duration d.
     """
@@ -91,23 +113,30 @@ class Durations(nn.Module):
         if max_duration < 1 or num_labels < 1:
             raise ValueError(f"max_duration={max_duration}, num_labels={num_labels}: at least 1")
         self.kind, self.num_labels, self.max_duration = kind, num_labels, max_duration
-        uniform = torch.full((max_duration, num_labels), -math.log(max_duration))
+        if kind not in _PARAMETRIC and mean is not None:
+            raise ValueError(
+                f"mean duration {mean} for durations={kind!r}, which begin uniform; "
+                f"those with a mean: {', '.join(_PARAMETRIC)}"
+            )
         if kind == "learned":
+            uniform = torch.full((max_duration, num_labels), -math.log(max_duration))
             self.scores = nn.Parameter(uniform)
         elif kind == "uniform":
-            self.register_buffer("scores", uniform, persistent=False)
+            # Knows the module's device and dtype; holds no values that could be lost on the way.
+            self.register_buffer("like", torch.empty(0), persistent=False)
         else:
-            mean = max(1.0, max_duration / 4) if mean is None else mean
-            means = torch.as_tensor(mean, dtype=torch.get_default_dtype()).expand(num_labels)
-            if not (means >= 1).all():
-                raise ValueError(f"mean={mean}: durations are at least 1")
+            means = _means(mean, num_labels, max_duration)
             _, initial, names = _PARAMETRIC[kind]
-            for name, value in zip(names, initial(means), strict=True):
-                setattr(self, name, nn.Parameter(value.clone()))
+            columns = zip(*map(initial, means), strict=True)
+            for name, values in zip(names, columns, strict=True):
+                setattr(self, name, nn.Parameter(torch.tensor(values)))
 
     def forward(self) -> Tensor:
-        if self.kind in ("learned", "uniform"):
+        if self.kind == "learned":
             return self.scores
+        if self.kind == "uniform":
+            shape = self.max_duration, self.num_labels
+            return self.like.new_full(shape, -math.log(self.max_duration))
         function, _, names = _PARAMETRIC[self.kind]
         parameters = [getattr(self, name) for name in names]
         d = torch.arange(1, self.max_duration + 1, device=parameters[0].device)

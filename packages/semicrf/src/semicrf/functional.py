@@ -124,8 +124,8 @@ def score(
     """
     scores = check_form(emissions, transitions, durations, lengths, start, end, begin, finish)
     backends.resolve(backend, emissions.device.type)
-    tiling = _tiling(segments, scores, too_long)
-    return _segments.score(scores, *tiling).to(emissions.dtype)
+    found = tiling(segments, scores, too_long)
+    return _segments.score(scores, *found).to(emissions.dtype)
 
 
 def log_prob(
@@ -144,24 +144,39 @@ def log_prob(
 ) -> Tensor:
     """Log probability of one segmentation per sequence, (B,): `score` - `partition`.
 
-    exp(log_prob) sums to 1 over all segmentations. With too_long="split" it is the probability of
-    the split segmentation. Arguments and errors as in `score`.
+    exp(log_prob) sums to 1 over all segmentations; a forbidden one has -inf. With too_long="split"
+    it is the probability of the split segmentation. Arguments and errors as in `score`.
     """
     scores = check_form(emissions, transitions, durations, lengths, start, end, begin, finish)
-    return log_prob_of_tiling(_tiling(segments, scores, too_long), scores, backend)
+    return log_prob_of_tiling(tiling(segments, scores, too_long), scores, backend)
 
 
-def log_prob_of_tiling(tiling: tuple[Tensor, Tensor], scores: Scores, backend: str) -> Tensor:
-    """`log_prob` of what `_ops.tiling` gives, from checked scores."""
-    difference = _segments.score(scores, *tiling) - _partition(scores, backend)
+def log_prob_of_tiling(found: tuple[Tensor, Tensor], scores: Scores, backend: str) -> Tensor:
+    """`log_prob` of what `tiling` gives, from checked scores."""
+    difference = _segments.score(scores, *found) - _partition(scores, backend)
     return difference.to(scores[0].dtype)
 
 
-def _tiling(
-    segments: list[Segmentation] | Tensor, scores: Scores, too_long: str
-) -> tuple[Tensor, Tensor]:
+def mean_loss(found: tuple[Tensor, Tensor], scores: Scores, backend: str) -> Tensor:
+    """Minus the mean `log_prob` of what `tiling` gives; ValueError where one is -inf."""
+    log_prob = log_prob_of_tiling(found, scores, backend)
+    plain = [x if x is None else x.detach() for x in scores]
+    if torch.compiler.is_compiling():  # only an operator's own code sees values then
+        return -_ops.check_allowed(log_prob, *found, *plain).mean()
+    _segments.check_allowed(log_prob.detach(), *found, plain)
+    return -log_prob.mean()
+
+
+def check_too_long(too_long: str) -> None:
     if too_long not in ("error", "split"):
         raise ValueError(f"too_long={too_long!r}; there are: 'error', 'split'")
+
+
+def tiling(
+    segments: list[Segmentation] | Tensor, scores: Scores, too_long: str
+) -> tuple[Tensor, Tensor]:
+    """Labels and durations of a batch's segmentations, as `_ops.tiling` gives them."""
+    check_too_long(too_long)
     emissions = scores[0]
     rows_of = _segments.rows_of if isinstance(segments, Tensor) else _rows_of_lists
     rows = rows_of(segments, emissions.shape[0], emissions.device)
