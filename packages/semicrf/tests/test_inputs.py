@@ -99,8 +99,20 @@ def test_types(function):
             function(**changed(**{name: None}))
     with pytest.raises(TypeError, match=r"lengths are torch\.float32"):
         function(**changed(lengths=torch.ones(2)))
+    for lengths in ("ab", [None, 4]):
+        with pytest.raises(TypeError, match=r"lengths must be \(B,\) integers, not"):
+            function(**changed(lengths=lengths))
+    assert function(**changed(lengths=[4, 3])) is not None
     with pytest.raises(ValueError, match="start is on meta but emissions are on cpu"):
         function(**changed(start=torch.zeros(3, device="meta").double()))
+
+
+def test_draws():
+    for name, wrong in (("count", 2.5), ("generator", 3)):
+        with pytest.raises(TypeError, match=f"{name} must be an? .*, not {type(wrong).__name__}"):
+            semicrf.sample(**changed(), **{name: wrong})
+    with pytest.raises(ValueError, match="count=0; it must be at least 1"):
+        semicrf.sample(**changed(), count=0)
 
 
 def test_backends():
@@ -146,6 +158,11 @@ def test_segmentations_of_a_wrong_form():
         semicrf.score(fine, **changed())
     with pytest.raises(TypeError, match="must be integers"):
         semicrf.score([[(0, 2.5, 0)], fine], **changed())
+    for wrong in (math.nan, None, "a"):
+        with pytest.raises(TypeError, match="must be integers"):
+            semicrf.score([[(wrong,) * 3]], **make(0, length=1))
+    with pytest.raises(TypeError, match="more than start, end and label"):
+        semicrf.score([[(0, 2, 0), (2, 4, [1])], fine], **changed())
     with pytest.raises(ValueError, match=r"shape \(2, 3\) but must be \(N, 4\)"):
         semicrf.score(torch.zeros(2, 3, dtype=torch.int64), **changed())
     packed = semicrf.pack_segments([fine, fine])

@@ -238,6 +238,10 @@ def test_unknown_durations_are_refused():
             semicrf.SemiCRF(2, 3, durations="poisson", mean_duration=mean)
     with pytest.raises(ValueError, match=r"3 mean durations .* for 2 labels"):
         semicrf.SemiCRF(2, 3, durations="poisson", mean_duration=[1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match="mean duration '4' must be a number"):
+        semicrf.SemiCRF(2, 3, durations="poisson", mean_duration="4")
+    with pytest.raises(TypeError, match=r"max_duration=3\.5, .* integers"):
+        semicrf.SemiCRF(2, 3.5)
     for kind in ("learned", "uniform"):
         with pytest.raises(ValueError, match="those with a mean: geometric"):
             semicrf.SemiCRF(2, 3, durations=kind, mean_duration=2.0)

@@ -191,7 +191,12 @@ def _check_lengths_form(lengths: Tensor | None, emissions: Tensor) -> Tensor | N
     if lengths is None:
         return None
     batch = emissions.shape[0]
-    lengths = torch.as_tensor(lengths, device=emissions.device)
+    if not isinstance(lengths, Tensor):
+        try:
+            lengths = torch.as_tensor(lengths)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"lengths must be (B,) integers, not {lengths!r}") from error
+    lengths = lengths.to(emissions.device)
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise TypeError(f"lengths are {lengths.dtype}; they must be integers")
     if tuple(lengths.shape) != (batch,):

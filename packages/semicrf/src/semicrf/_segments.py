@@ -66,10 +66,13 @@ def pack_segments(segments: list[Segmentation]) -> Tensor:
     rows = [(b, *segment) for b, segmentation in enumerate(segments) for segment in segmentation]
     if not rows:
         return torch.zeros(0, 4, dtype=torch.int64)
-    packed = torch.as_tensor(numpy.array(rows))
-    if packed.is_floating_point() or packed.dtype == torch.bool:
+    try:
+        packed = numpy.array(rows)
+    except ValueError as error:  # sequences among the numbers
+        raise TypeError("segments hold more than start, end and label, integers") from error
+    if packed.dtype.kind not in "iu":
         raise TypeError(f"segments hold {packed.dtype}; start, end and label must be integers")
-    return packed.to(torch.int64)
+    return torch.as_tensor(packed.astype(numpy.int64))
 
 
 def rows_of(segments: list[Segmentation] | Tensor, batch: int, device: torch.device) -> Tensor:

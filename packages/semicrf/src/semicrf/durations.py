@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 
 import torch
@@ -75,6 +76,8 @@ def _means(mean: float | list[float] | None, num_labels: int, max_duration: int)
         mean = max(1.0, max_duration / 4)
     mean = mean.tolist() if hasattr(mean, "tolist") else mean
     means = list(mean) if isinstance(mean, list | tuple) else [mean] * num_labels
+    if not all(isinstance(m, numbers.Real) for m in means):
+        raise TypeError(f"mean duration {mean!r} must be a number, or one per label")
     if len(means) != num_labels:
         raise ValueError(f"{len(means)} mean durations {mean} for {num_labels} labels")
     if not all(1 <= m <= max_duration for m in means):
@@ -110,6 +113,8 @@ class Durations(nn.Module):
         super().__init__()
         if kind not in NAMES:
             raise ValueError(f"durations={kind!r}; there are: {', '.join(NAMES)}")
+        if not all(isinstance(n, numbers.Integral) for n in (max_duration, num_labels)):
+            raise TypeError(f"max_duration={max_duration!r}, num_labels={num_labels!r}: integers")
         if max_duration < 1 or num_labels < 1:
             raise ValueError(f"max_duration={max_duration}, num_labels={num_labels}: at least 1")
         self.kind, self.num_labels, self.max_duration = kind, num_labels, max_duration

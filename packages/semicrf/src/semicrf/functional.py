@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -302,6 +304,10 @@ def sample(
             Backends draw the same segmentations from the same state, up to float rounding.
         (others): as in `partition`.
     """
+    if not isinstance(count, numbers.Integral):
+        raise TypeError(f"count must be an integer, not {type(count).__name__}")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, not {type(generator).__name__}")
     if count < 1:
         raise ValueError(f"count={count}; it must be at least 1")
     p = check(emissions, transitions, durations, lengths, start, end, begin, finish)
