@@ -207,7 +207,9 @@ def test_images_are_pushed_and_pulled(docker: str, room: Path, registry: str) ->
     asked = ["--models-dir", str(room), "--registry", registry]
     done = bin_("bin/build-images", *asked, "--push", "lacuna_test_own")
     assert done.returncode == 0, done.stderr
-    found = json.loads(bin_("bin/discover", *asked, "--models", "lacuna_test_own").stdout)
+    # Only the stages of the model's task were built.
+    asked += ["--models", "lacuna_test_own", "--tasks", "reconstruction"]
+    found = json.loads(bin_("bin/discover", *asked).stdout)
     name = found["models"][0]["image"]
     assert name.startswith(f"{registry}/lacuna/lacuna_test_own:")
     for there in (name, found["stages"]["report"]["image"]):
