@@ -27,7 +27,7 @@ PBMC3K_SHAPE = (2_700, 32_738)
 PBMC3K_FIRST = ("AAACATACAACCAC-1", "MIR1302-10")
 #: How far a value may be from a whole number to be taken for it; in `pbmc` all are within 0.12.
 ROUNDING = 0.2
-#: What may stand between the columns of a dataset sheet; the first of them in its header does.
+#: What may stand between the columns of a dataset sheet; the first that its header has does.
 SEPARATORS = (",", ";", "\t")
 
 

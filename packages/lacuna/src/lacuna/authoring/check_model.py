@@ -1,7 +1,6 @@
 """Prove a model's folder before any pipeline run: a verdict for each thing that can go wrong."""
 
 import argparse
-import hashlib
 import itertools
 import re
 import sys
@@ -27,6 +26,7 @@ from lacuna.setup.registry import Recipe, listing, model, models
 from lacuna.supervised import number, supervise
 from lacuna_contract.errors import ContractError
 from lacuna_contract.schema import read_json
+from lacuna_contract.supervise import sha256
 
 # A model that draws at random may do a little worse on the same data in another order.
 ALIKE = 0.25
@@ -94,7 +94,7 @@ class Subject:
             names = self.names or getattr(self.inputs, "metric_names", lambda: every)()
             status = evaluate_run(planned, case.truth, room, names, room)
         if recipe is self.recipe:
-            changed = _sha256(room / "input.h5ad") != _sha256(case.input)
+            changed = sha256(room / "input.h5ad") != sha256(case.input)
             self.records.append(status | {"changed": changed})
         return status, room
 
@@ -335,10 +335,6 @@ def _against_floors(subject: Subject, case: Case, mine: dict[str, Any]) -> Check
     said = f"ahead of every floor in {wins} of {len(rows)} metrics: " + ", ".join(rows)
     todo = "a score below the floor is most often a bug: value space, order of genes, depth"
     return Check(what, wins > 0, said, todo)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def show(verdict: Check) -> str:

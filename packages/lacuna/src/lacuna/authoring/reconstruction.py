@@ -1,6 +1,5 @@
 """Small simulated inputs of the task `reconstruction`, for the check of a model."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from lacuna.tasks.reconstruction import simulated, thinning
 from lacuna.tasks.reconstruction.evaluate import Prediction, Truth
 from lacuna.tasks.reconstruction.masking import hide
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_names, read_uns
+from lacuna_contract.supervise import sha256
 from lacuna_contract.values import SPACES
 
 ERROR_METRIC = "mse"  # about the same for the same data in another order
@@ -155,7 +155,7 @@ def _write(case: Case, data: World) -> Case:
     with H5adWriter(case.input, *names) as out:
         out.csr("X", np.float32).append(block.input)
         out.uns(about)
-    digest = hashlib.sha256(case.input.read_bytes()).hexdigest()
+    digest = sha256(case.input)
     with H5adWriter(case.truth, *names) as out:
         out.csr("X", np.float32).append(block.truth)
         out.column("obs", "visible_total", block.visible_total)

@@ -8,11 +8,12 @@ import h5py
 import numpy as np
 
 from lacuna.authoring.cases import Case
-from lacuna.genome.files import Sizes, sha256, write_pair
+from lacuna.genome.files import Sizes, write_pair
 from lacuna.genome.law import Durations, Law
 from lacuna.genome.presets import composition, preset
 from lacuna_contract.h5ad import open_h5ad, read_names
 from lacuna_contract.sequences import UNKNOWN
+from lacuna_contract.supervise import sha256
 
 SIZES = Sizes(train=24, val=6, test=6, length=1000)
 #: Much G + C in exons and little between genes, so that little data suffice to learn it.

@@ -10,7 +10,6 @@ A folder of ``synthetic-benchmark generate``:
     train.fa, train.bed, ...    the same as text, the truth of the split test in test.bed too
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from lacuna.genome.law import VERSION, Law, read_law
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import H5adWriter, open_h5ad, read_names, read_uns
 from lacuna_contract.sequences import BASES, HIDDEN, SPLITS, segments
+from lacuna_contract.supervise import sha256
 from lacuna_contract.tasks import segmentation
 
 SHORTEST = 1000
@@ -130,12 +130,6 @@ def write_truth(
                 "arguments": dict(arguments),
             }
         )
-
-
-def sha256(path: Path) -> str:
-    """Of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def generate(folder: Path, law: Law, sizes: Sizes, seed: int, arguments: Mapping[str, Any]) -> None:

@@ -1,11 +1,11 @@
 """Checkpoints: files that were trained elsewhere, which a person puts into ``<room>/<model>/``."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lacuna.setup.common import SetupError
+from lacuna_contract.supervise import sha256
 
 
 def look(name: str, manifest: Mapping[str, Any], room: str | Path | None) -> dict[str, Any] | None:
@@ -25,7 +25,6 @@ def look(name: str, manifest: Mapping[str, Any], room: str | Path | None) -> dic
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise SetupError(f"the checkpoint cannot be read: {error}") from None

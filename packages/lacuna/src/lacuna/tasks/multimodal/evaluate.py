@@ -49,9 +49,9 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
         pairs = {}
         for modality, one in answer.asked.items():
             # The other row of a twin shows what this one hides.
-            scored = answer.known.twin[one.cells] < 0
-            if scored.any():
-                pairs[modality] = answer.values(modality)[scored], imputed[modality][scored]
+            alone = answer.known.twin[one.cells] < 0
+            if alone.any():
+                pairs[modality] = answer.values(modality)[alone], imputed[modality][alone]
     space = Space(embedding, answer.known)
     values: dict[str, float | None] = {}
     undefined: dict[str, str] = {}

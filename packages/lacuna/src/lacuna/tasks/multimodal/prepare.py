@@ -1,6 +1,5 @@
 """From a dataset, or from a seed, to what a model gets and what it is scored against."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +24,7 @@ from lacuna_contract.h5ad import (
     read_strings,
     read_uns,
 )
+from lacuna_contract.supervise import sha256
 from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS, Asked
 
 CHUNK = 512
@@ -101,8 +101,7 @@ def _pose(
                 _copy_feature_column(out, file, key)
         _write_asked(out, question.asked)
         out.uns(common)
-    with input.open("rb") as written:
-        digest = hashlib.file_digest(written, "sha256").hexdigest()
+    digest = sha256(input)
     kept = read_uns(file)
     about = common | {"kind": kept["kind"], "input_sha256": digest, "arguments": dict(arguments)}
     about |= {"no_twins": question.no_twins} if question.no_twins else {}

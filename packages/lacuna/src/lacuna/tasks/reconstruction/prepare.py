@@ -1,6 +1,5 @@
 """From raw counts to what a model gets, and what it is scored against."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ from lacuna.tasks.reconstruction.masking import Block, mask
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names, read_uns
+from lacuna_contract.supervise import sha256
 
 CHUNK_ENTRIES = 2_000_000
 BUILT_IN = {"pbmc": datasets.pbmc, "pbmc3k": datasets.pbmc3k, "simulated": simulated.write}
@@ -69,9 +69,7 @@ def prepare(
             answer.column("obs", "cell_type", read_column(file, "obs", "cell_type"))
         if law := simulated.read_law(file):
             simulated.write_law(answer, **law)
-        with input.open("rb") as written:
-            digest = hashlib.file_digest(written, "sha256").hexdigest()
-        answer.uns(common | {"input_sha256": digest, "arguments": arguments})
+        answer.uns(common | {"input_sha256": sha256(input), "arguments": arguments})
 
 
 def _blocks(
