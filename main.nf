@@ -24,7 +24,7 @@ workflow {
 
     PLAN(Parameters.json(params), Json.text(found), sheet, stages.prepare)
     PLAN.out.refused.subscribe { refused -> error(Sandbox.reason(refused)) }
-    plan = PLAN.out.plan.map { json -> Plan.read(json, params) }
+    plan = PLAN.out.plan.map { json -> Plan.read(json, projectDir, params) }
 
     // each emission is [dataset, file], e.g. [[dataset: 'pbmc', task: 'reconstruction', ...], []]
     datasets = plan.flatMap { rows -> rows.datasets }

@@ -7,14 +7,14 @@ class Plan {
     static private final Map<String, String> LABELS = [:].asSynchronized()
 
     /** The plan, its runs numbered with how often they were retried on demand. */
-    static Map read(Path json, Map params) {
+    static Map read(Path json, Path projectDir, Map params) {
         def plan = Json.parse(json.text)
         def missing = plan.datasets.findAll { row -> row.source && !Files.exists(source(row, params.sheet)) }
         if (missing) {
             nextflow.Nextflow.error("${params.sheet}: these files are not there:\n  " +
                 missing.collect { row -> "dataset '${row.dataset}': ${row.source} (${source(row, params.sheet)})" }.join('\n  '))
         }
-        def retries = Retries.read(params)
+        def retries = Retries.read(projectDir, params)
         def wanted = plan.runs.findAll { run -> !run.not_applicable }.countBy { run -> run.key }
         plan.runs.each { run ->
             run.metrics = plan.metrics[run.task]

@@ -9,9 +9,7 @@ import java.nio.file.Path
  * finds the retried task and not the first.
  */
 class Retries {
-    static private final FAILURES = ['failed', 'out_of_memory', 'timed_out', 'invalid_output', 'lost']
-
-    static Map<String, Integer> read(Map params) {
+    static Map<String, Integer> read(Path projectDir, Map params) {
         Path outdir = nextflow.Nextflow.file(params.outdir)
         Path file = outdir.resolve('pipeline_info/retries.json')
         Path results = outdir.resolve('results.json')
@@ -20,7 +18,8 @@ class Retries {
         def text = results.text
         def seen = text.md5()
         if (seen == kept.seen) { return kept.counts } // these failures were counted by a run that did not get to its report
-        Json.parse(text).runs.findAll { run -> run.status in FAILURES }
+        def failures = Json.parse(projectDir.resolve('schemas/status.schema.json').text)['$defs'].failure.enum
+        Json.parse(text).runs.findAll { run -> run.status in failures }
             .each { run -> kept.counts[run.id] = (kept.counts[run.id] ?: 0) + 1 }
         Files.createDirectories(file.parent)
         file.text = Json.text([counts: kept.counts, seen: seen])

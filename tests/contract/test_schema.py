@@ -21,6 +21,14 @@ def test_each_schema_is_a_schema_and_named_by_its_file(name):
     assert schema.load(name)["$id"] == f"{name}.schema.json"
 
 
+def test_every_status_is_a_failure_or_one_of_two():
+    status = schema.load("status")
+    every, failures = (
+        part["enum"] for part in (status["properties"]["status"], status["$defs"]["failure"])
+    )
+    assert set(every) == {*failures, "ok", "not_applicable"}
+
+
 def test_every_problem_is_told_at_once_with_its_place():
     broken = MODEL | {"ter": "core", "tasks": ["Recon"], "resources": {"memory": "lots"}}
     del broken["licence"]

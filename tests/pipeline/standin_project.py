@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # a start costs less, and none runs for long
-PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "lib", "conf")
+PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "lib", "conf", "schemas")
 
 
 @dataclass

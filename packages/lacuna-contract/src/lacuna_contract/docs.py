@@ -1,5 +1,6 @@
 """docs/contract.md from the schemas: ``python -m lacuna_contract.docs > docs/contract.md``."""
 
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -31,7 +32,10 @@ def kind(node: dict[str, Any]) -> str:
     if "enum" in node:
         return ", ".join(f"`{json.dumps(v)}`" for v in node["enum"]) or "none"
     if "$ref" in node:
-        name = node["$ref"].removesuffix(schema.SUFFIX)
+        file, _, inside = node["$ref"].partition("#/")
+        name = file.removesuffix(schema.SUFFIX)
+        if inside:
+            return kind(functools.reduce(dict.__getitem__, inside.split("/"), schema.load(name)))
         return f"[{name}](#{name})"
     types = node.get("type", "any")
     words = " or ".join(types) if isinstance(types, list) else types

@@ -11,7 +11,7 @@ IDENTITY = tuple(load("run")["properties"])
 #: What may become of a run.
 STATUSES = tuple(_STATUS["status"]["enum"])
 #: Statuses of a run that should have given a score and did not.
-FAILURES = tuple(name for name in STATUSES if name not in ("ok", "not_applicable"))
+FAILURES = tuple(load("status")["$defs"]["failure"]["enum"])
 #: What is measured of a run, or counted.
 MEASURED = tuple(name for name in _STATUS if name not in ("status", "reason", "stderr_tail", "run"))
 #: The record of a run that left none.
