@@ -9,6 +9,7 @@ class Plan {
     /** The plan, its runs numbered with how often they were retried on demand. */
     static Map read(Path json, Path projectDir, Map params) {
         def plan = Json.parse(json.text)
+        plan.notes.each { note -> println("Note: ${note}") }
         def missing = plan.datasets.findAll { row -> row.source && !Files.exists(source(row, params.sheet)) }
         if (missing) {
             nextflow.Nextflow.error("${params.sheet}: these files are not there:\n  " +

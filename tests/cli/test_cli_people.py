@@ -11,7 +11,8 @@ from own_dataset import own_dataset
 from scipy import sparse
 
 from lacuna import cli, metrics
-from lacuna.cli.people import model_parameters, run
+from lacuna.cli.extra import model_parameters
+from lacuna.cli.people import run
 from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import open_h5ad, read_column, read_names, read_uns
 from lacuna_contract.schema import read_json
@@ -156,6 +157,24 @@ def test_run_evaluation_picks(here, room, capsys):
     ):
         assert run("run-evaluation", arguments) == 1
         assert message in capsys.readouterr().err
+
+
+def test_run_evaluation_leaves_tasks_without_the_metric_as_they_are(here, room, capsys):
+    run("prepare-data", ["--sheet", own_dataset(here)])
+    run("run-models", ["--models-dir", str(room), "--models", "good.default"])
+    status = read("results/good/mine/mask_15_seed_42/status.json")
+    other = here / "results/good/mock/paired_seed_1"
+    other.mkdir(parents=True)
+    status["run"] |= {"id": "good/mock/paired_seed_1", "task": "multimodal", "dataset": "mock"}
+    (other / "status.json").write_text(json.dumps(status))
+    (other / "metrics.json").write_text("as it was")
+    assert run("run-evaluation", ["--metrics", "mse"]) == 0
+    assert (other / "metrics.json").read_text() == "as it was"
+    assert set(read("results/good/mine/mask_15_seed_42/metrics.json")["metrics"]) == {"mse"}
+    capsys.readouterr()
+    assert run("run-evaluation", ["--metrics", "ari", "--dataset", "mine"]) == 1
+    said = capsys.readouterr().err
+    assert "metric 'ari' is one of multimodal; asked for: reconstruction" in said
 
 
 def test_run_evaluation_goes_on_past_what_is_broken(here, room, capsys):

@@ -101,7 +101,8 @@ def test_the_salt_reaches_the_truth_and_nothing_published(project: Project, mixe
         assert "sesame" not in path.read_text(), path
 
 
-def test_the_console_ends_with_the_summary(mixed: Done) -> None:
+def test_the_console_begins_with_the_plans_notes_and_ends_with_the_summary(mixed: Done) -> None:
+    assert "Note: something to know" in mixed.stdout.partition("process > IMPORT")[0]
     assert "SUMMARY of 14 runs" in mixed.stdout
     assert "4 of 14 runs failed, so this ends with exit code 1" in mixed.stdout
     assert "results/report.html" in mixed.stdout

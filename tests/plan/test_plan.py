@@ -119,6 +119,20 @@ def test_choosing_metrics():
     assert plan["metrics"] == {"reconstruction": ["mse", "poisson_nll"]}
 
 
+def test_a_metric_is_for_the_tasks_that_have_it():
+    found = {"models": [model("svd"), model("net", tasks=["multimodal"])]}
+    plan = make_plan({"metrics": "mse,ari"}, found)
+    assert plan["metrics"] == {"multimodal": ["ari"], "reconstruction": ["mse"]}
+    assert plan["notes"] == []
+    plan = make_plan({"metrics": "mse"}, found)
+    every = list(metrics.of_task("multimodal"))
+    assert plan["metrics"] == {"multimodal": every, "reconstruction": ["mse"]}
+    (note,) = plan["notes"]
+    assert note.startswith("task 'multimodal' has none of the metrics mse: it is scored by all")
+    with pytest.raises(ContractError, match="metric 'ari' is one of multimodal; asked for: recon"):
+        make_plan({"metrics": "mse,ari", "tasks": "reconstruction"}, found)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

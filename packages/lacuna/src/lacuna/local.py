@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lacuna import metrics, parameters, tasks
+from lacuna import tasks
 from lacuna.evaluation import BROKEN, evaluate_run
 from lacuna.records import FAILURES, IDENTITY, NO_STATUS
 from lacuna.setup.common import SetupError
@@ -217,19 +217,21 @@ def records(results: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[Outc
 
 
 def evaluate(
-    folder: Path, run: Mapping[str, Any], data: Path, names: str, picked: Callable[[dict], bool]
+    folder: Path,
+    run: Mapping[str, Any],
+    data: Path,
+    names: Sequence[str],
+    picked: Callable[[dict], bool],
 ) -> Outcome | None:
-    """Score one run in place; None when `picked` does not want the arguments of its condition."""
+    """Score one run in place by the metrics called `names`; None when `picked` does not want the
+    arguments of its condition."""
     task = tasks.load(run["task"])
     truth = data / task.files(run["dataset"], run["condition"])["truth"]
-    known = list(metrics.of_task(run["task"]))
-    asked = known if names == "all" else parameters.words(names)
     try:
         with open_h5ad(truth) as file:
             if not picked(read_uns(file).get("arguments", {})):
                 return None
-        chosen = [name for name in known if name in asked]
-        status = evaluate_run(run, truth, folder, chosen, folder)
+        status = evaluate_run(run, truth, folder, names, folder)
     except ContractError as error:
         # A score of an earlier evaluation would pass for one of this.
         _remove(folder / "metrics.json")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from lacuna import parameters
 from lacuna_contract.errors import ContractError, suggest
 
 Range = tuple[float | None, float | None]
@@ -138,3 +139,27 @@ def get(task: str, names: Sequence[str]) -> list[Metric]:
     if wrong:
         raise ContractError("\n  ".join(wrong))
     return [known[name] for name in names]
+
+
+def choose(value: Any, tasks: Sequence[str]) -> dict[str, list[str]]:
+    """By task, the metrics that a list parameter asks for, such as ``"mse,ari"`` or ``"all"``: each
+    of the tasks that have it, and none where a task has none of them.
+
+    Raises `ContractError` for words that are no metric of any of the `tasks`.
+    """
+    there = {task: list(of_task(task)) for task in tasks}
+    asked = parameters.words(value)
+    if not asked or "all" in asked:
+        return there
+    known = {name for names in there.values() for name in names}
+    problems = parameters.Problems()
+    for word in asked:
+        others = [task for task, names in _registered.items() if word in names]
+        if word not in known and others:
+            problems.add(
+                f"metric '{word}' is one of {', '.join(others)}; asked for: {', '.join(tasks)}"
+            )
+        elif word not in known:
+            problems.add(suggest(word, [*known, "all"], "metric"))
+    problems.check()
+    return {task: [name for name in names if name in asked] for task, names in there.items()}
