@@ -1,5 +1,6 @@
 """The task multimodal from conditions to scores, on what its own stages write."""
 
+import importlib
 import json
 from dataclasses import replace
 
@@ -149,7 +150,9 @@ def test_twins_are_asked_for_and_not_scored(pairs, tmp_path):
         imputed[modality][twin[one.cells]] = 0.5
         scored += int((~twin[one.cells]).sum()) * one.features.size
     write(tmp_path / "two.h5ad", data, z, imputed)
-    found = [TASK.evaluate(truth, tmp_path / f"{n}.h5ad", QUICK) for n in ("one", "two")]
+    found = [
+        TASK.evaluate(truth, tmp_path / f"{n}.h5ad", QUICK, drawn=False) for n in ("one", "two")
+    ]
     assert found[0].metrics == found[1].metrics
     assert found[0].n_hidden == scored
 
@@ -217,7 +220,7 @@ def test_the_oracle_beats_what_knows_less_by_more_than_noise(pairs, tmp_path):
     input, truth = pairs["mosaic"]
     data, z, imputed = answer(pairs, "mosaic")
     write(tmp_path / "oracle.h5ad", data, z, imputed)
-    best = TASK.evaluate(truth, tmp_path / "oracle.h5ad", QUICK).metrics
+    best = TASK.evaluate(truth, tmp_path / "oracle.h5ad", QUICK, drawn=False).metrics
     means = {m: np.broadcast_to(v.mean(axis=0), v.shape) for m, v in imputed.items()}
     noise = np.random.default_rng(0).normal(size=z.shape)
     write(tmp_path / "mean.h5ad", data, noise, means)
@@ -228,7 +231,7 @@ def test_the_oracle_beats_what_knows_less_by_more_than_noise(pairs, tmp_path):
     }
     write(tmp_path / "blurred.h5ad", data, z + 2 * noise, blurred)
     for other in ("mean", "blurred"):
-        found = TASK.evaluate(truth, tmp_path / f"{other}.h5ad", QUICK).metrics
+        found = TASK.evaluate(truth, tmp_path / f"{other}.h5ad", QUICK, drawn=False).metrics
         for name, value in found.items():
             less = name in ("rna_nb_deviance", "atac_brier", "adt_rmse_log", "foscttm")
             sign = -1 if less else 1
@@ -251,7 +254,10 @@ def test_rows_and_columns_are_matched_by_name(pairs, tmp_path):
         shuffled[m] = imputed[m][rows][:, columns]
     moved = replace(data, cells=[data.cells[i] for i in order], asked=asked)
     write(tmp_path / "two.h5ad", moved, z[order], shuffled)
-    scores = [TASK.evaluate(truth, tmp_path / f"{n}.h5ad", QUICK).metrics for n in ("one", "two")]
+    scores = [
+        TASK.evaluate(truth, tmp_path / f"{n}.h5ad", QUICK, drawn=False).metrics
+        for n in ("one", "two")
+    ]
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
 
 
@@ -259,11 +265,25 @@ def test_what_nothing_is_asked_of_is_undefined(pairs, tmp_path):
     input, truth = pairs["paired"]
     data, z, imputed = answer(pairs, "paired")
     write(tmp_path / "p.h5ad", data, z, imputed)
-    scores = TASK.evaluate(truth, tmp_path / "p.h5ad", QUICK)
+    scores = TASK.evaluate(truth, tmp_path / "p.h5ad", QUICK, drawn=False)
     assert scores.metrics["atac_brier"] is None
     assert "nothing of this modality (atac) is hidden" in scores.undefined["atac_brier"]
     assert "no two modalities" in scores.undefined["foscttm"]
     assert scores.metrics["z_distance"] == pytest.approx(1)
+
+
+def test_the_picture_is_drawn_whatever_the_metrics_unless_it_is_not_wanted(
+    pairs, tmp_path, monkeypatch
+):
+    module = importlib.import_module("lacuna.tasks.multimodal.evaluate")
+    monkeypatch.setattr(module, "picture", lambda embedding, known: {"x": len(embedding)})
+    input, truth = pairs["paired"]
+    data, z, imputed = answer(pairs, "paired")
+    write(tmp_path / "p.h5ad", data, z, imputed)
+    found = TASK.evaluate(truth, tmp_path / "p.h5ad", ["z_distance"])
+    assert set(found.details) == {"cohorts", "imputed", "picture"}
+    assert found.details["picture"] == {"x": len(z)}
+    assert TASK.evaluate(truth, tmp_path / "p.h5ad", ["z_distance"], drawn=False).details == {}
 
 
 def nan_embedding(file):
@@ -313,7 +333,7 @@ def test_a_prediction_that_cannot_be_scored(pairs, tmp_path, damage, said):
     with h5py.File(tmp_path / "p.h5ad", "r+") as file:
         damage(file)
     with pytest.raises(InvalidOutput, match=said):
-        TASK.evaluate(truth, tmp_path / "p.h5ad", QUICK)
+        TASK.evaluate(truth, tmp_path / "p.h5ad", QUICK, drawn=False)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def series(name="vae", control=None, history=True):
     opened = (rng.random((10, 50)) < probability).astype(float)
     counts = rng.poisson(1.0, (10, 8)).astype(float)
     pairs = {"rna": (counts, counts + 0.5), "atac": (opened, probability)}
-    details = summary(rng.normal(size=(30, 2)), known, pairs, np.full(30, "train"), drawn=False)
+    details = summary(known, pairs, np.full(30, "train"))
     picture = {"x": list(range(30)), "y": list(range(30)), "cluster": [0, 1, -1] * 10}
     details["picture"] = picture | {"pattern": [1] * 10 + [2] * 10 + [3] * 10}
     curves = {"history": {"loss": [3.0, 2.0, 1.5], "epoch": [1, 2, 3], "note": "none"}}

@@ -112,6 +112,8 @@ def test_chunk_sizes_do_not_reach_exact_metrics(world, tmp_path, form, monkeypat
 def test_details_are_small_and_json(world, tmp_path):
     truth, hidden, counts, noisy, _ = world
     found = TASK.evaluate(truth, write(tmp_path / "p.h5ad", noisy), ["mse"])
+    bare = TASK.evaluate(truth, tmp_path / "p.h5ad", ["mse"], drawn=False)
+    assert (bare.metrics, bare.details, bare.strata) == (found.metrics, {}, ())
     text = json.dumps(found.details, allow_nan=False)
     assert len(text) < 20_000
     assert np.sum(found.details["histogram"]["counts"]) == hidden.sum()

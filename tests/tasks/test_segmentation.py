@@ -100,6 +100,8 @@ def test_a_perfect_answer_in_another_order(case, tmp_path):
     assert found.metrics["learned_kl_exon"] is None
     assert "no durations" in found.undefined["learned_kl_exon"]
     assert len(json.dumps(found.details)) < 40_000
+    bare = TASK.evaluate(truth, path, NAMES, drawn=False)
+    assert (bare.metrics, bare.details) == (found.metrics, {})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,12 @@ BROKEN = "metadata.broken.json"
 
 
 def evaluate_run(
-    run: Mapping[str, Any], truth: Path, folder: Path, names: Sequence[str], output: Path
+    run: Mapping[str, Any],
+    truth: Path,
+    folder: Path,
+    names: Sequence[str],
+    output: Path,
+    drawn: bool = True,
 ) -> dict[str, Any]:
     """Write the final ``status.json``, ``metadata.json`` where the model wrote one (under another
     name, `BROKEN`, where it cannot be read), and ``metrics.json`` where the run could be scored,
@@ -34,6 +39,8 @@ def evaluate_run(
         name) and ``metadata.json``.
     names
         Metrics to compute.
+    drawn
+        Whether plots are going to be drawn from it.
     """
     output.mkdir(parents=True, exist_ok=True)
     for stale in ("metrics.json", "status.json", "metadata.json"):
@@ -58,7 +65,7 @@ def evaluate_run(
             prediction = _find(run, folder)
             if prediction is None:
                 raise InvalidOutput("the model ended well and wrote no prediction")
-            scores = tasks.load(run["task"]).evaluate(truth, prediction, names)
+            scores = tasks.load(run["task"]).evaluate(truth, prediction, names, drawn)
         except InvalidOutput as reason:
             status |= {"status": "invalid_output", "reason": str(reason)}
         else:

@@ -92,7 +92,7 @@ class Subject:
         if status["status"] == "ok":
             every = list(metrics.of_task(self.task))
             names = self.names or getattr(self.inputs, "metric_names", lambda: every)()
-            status = evaluate_run(planned, case.truth, room, names, room)
+            status = evaluate_run(planned, case.truth, room, names, room, drawn=False)
         if recipe is self.recipe:
             changed = sha256(room / "input.h5ad") != sha256(case.input)
             self.records.append(status | {"changed": changed})
@@ -243,7 +243,7 @@ def _value_space(subject: Subject, case: Case, room: Path, found: dict[str, Any]
     (other_room / "status.json").write_bytes((room / "status.json").read_bytes())
     planned = subject.planned(subject.recipe, case, subject.plain)
     name = subject.inputs.SPACE_METRIC
-    status = evaluate_run(planned, case.truth, other_room, [name], other_room)
+    status = evaluate_run(planned, case.truth, other_room, [name], other_room, drawn=False)
     mine = found["metrics"][name]
     if status["status"] == "ok":
         theirs = read_json(other_room / "metrics.json", "metrics")["metrics"][name]

@@ -90,8 +90,9 @@ class Task:
         Bring a dataset (schema `dataset`) into the raw form; `source` is None for a built-in one.
     prepare(condition, raw, input, truth, salt)
         Write what a model gets, and what it is scored against.
-    evaluate(truth, prediction, metrics)
-        Score a prediction; `InvalidOutput` where it cannot be scored.
+    evaluate(truth, prediction, metrics, drawn=True)
+        Score a prediction; `InvalidOutput` where it cannot be scored. Where nothing is to be
+        `drawn` from it, the scores come without details and strata.
     together
         Whether all runs of a condition are scored by one process: for metrics that take long to
         start.
@@ -106,7 +107,7 @@ class Task:
     conditions: Callable[[Mapping[str, Any]], list[Condition]]
     import_dataset: Callable[[Mapping[str, Any], Path | None, Path], None]
     prepare: Callable[[Mapping[str, Any], Path, Path, Path, str], None]
-    evaluate: Callable[[Path, Path, Sequence[str]], Scores]
+    evaluate: Callable[..., Scores]
     together: bool = False
 
     def files(self, dataset: str, condition: str) -> dict[str, str]:

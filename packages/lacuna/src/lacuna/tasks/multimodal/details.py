@@ -32,16 +32,12 @@ EDGES = np.array([0, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3,
 
 
 def summary(
-    embedding: np.ndarray,
-    known: Known,
-    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    split: np.ndarray,
-    drawn: bool,
+    known: Known, pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], split: np.ndarray
 ) -> dict[str, Any]:
-    """The JSON; see the module's text. Without `drawn`, there is no picture."""
+    """The JSON without the picture, which takes longer to make; see the module's text."""
     patterns = _patterns(known)
     rows = Counter(zip(known.batch.tolist(), split.tolist(), patterns.tolist(), strict=True))
-    details: dict[str, Any] = {
+    return {
         "cohorts": [
             {"batch": str(batch), "split": str(part), "pattern": int(pattern), "cells": n}
             for (batch, part, pattern), n in sorted(rows.items())
@@ -50,9 +46,6 @@ def summary(
             m: _calibration(*p) if m == "atac" else _table(m, *p) for m, p in pairs.items()
         },
     }
-    if drawn and (drawing := picture(embedding, known)) is not None:
-        details["picture"] = drawing
-    return details
 
 
 def _table(modality: str, truth: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:

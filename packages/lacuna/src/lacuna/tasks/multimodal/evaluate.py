@@ -12,7 +12,7 @@ from lacuna import metrics
 from lacuna.metrics.registry import Undefined
 from lacuna.tasks.base import Scores
 from lacuna.tasks.foreign import FOREIGN, check_self_contained, match
-from lacuna.tasks.multimodal.details import summary
+from lacuna.tasks.multimodal.details import picture, summary
 from lacuna.tasks.multimodal.embedding import Known, Space
 from lacuna_contract.descriptor import describe
 from lacuna_contract.errors import ContractError, InvalidOutput
@@ -35,8 +35,9 @@ from lacuna_contract.tasks.multimodal import (
 )
 
 
-def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
-    """Score `prediction` (schema `multimodal_prediction`) by the metrics called `names`.
+def evaluate(truth: Path, prediction: Path, names: Sequence[str], drawn: bool = True) -> Scores:
+    """Score `prediction` (schema `multimodal_prediction`) by the metrics called `names`; where it
+    is to be `drawn`, with the details for that, of which the picture takes seconds.
 
     Cells and features are matched by name. What is wrong with the prediction raises
     `InvalidOutput`, and no score is returned.
@@ -60,9 +61,11 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
             values[metric.name] = _finite(metric.function(*_given(metric.needs, pairs, space)))
         except Undefined as reason:
             values[metric.name], undefined[metric.name] = None, str(reason)
-    # Who leaves out the clusters wants it quick, and no picture.
-    drawn = any(metric.name == "ari" for metric in chosen)
-    details = summary(embedding, answer.known, pairs, answer.split, drawn)
+    details = {}
+    if drawn:
+        details = summary(answer.known, pairs, answer.split)
+        if (drawing := picture(embedding, answer.known)) is not None:
+            details["picture"] = drawing
     scored = sum(values.size for values, _ in pairs.values())
     return Scores(values, undefined, scored, "counts, probability, log", details)
 

@@ -27,25 +27,26 @@ CHUNK_ENTRIES = 250_000
 DENSE_ENTRIES = 4_000_000
 #: No share of a cell's counts is larger than about e**20 / 10,000 visible totals.
 LARGEST_LOGNORM = 30.0
+#: What plots are drawn from, whatever the metrics.
+DRAWN = (PerGene(), PerCell(), Ranks(), Calibration())
 
 
-def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
-    """Score `prediction` (schema `reconstruction_prediction`) by the metrics called `names`.
+def evaluate(truth: Path, prediction: Path, names: Sequence[str], drawn: bool = True) -> Scores:
+    """Score `prediction` (schema `reconstruction_prediction`) by the metrics called `names`; where
+    it is to be `drawn`, with the details and strata for that.
 
     Cells and genes are matched by name. The prediction is checked as it is read: what is wrong with
     it raises `InvalidOutput`, and no score is returned.
     """
     chosen = metrics.get("reconstruction", names)
-    # These are always accumulated, for the plots.
-    drawn = {PerGene(), PerCell(), Ranks(), Calibration()}
-    needs = drawn | {metric.needs.shared for metric in chosen}
+    needs = {metric.needs.shared for metric in chosen} | (set(DRAWN) if drawn else set())
     accumulators = {need: need.accumulator() for need in needs}
     n_hidden = 0
     with ExitStack() as stack:
         answer = Truth(stack.enter_context(open_h5ad(truth)), truth)
         given = Prediction(stack, prediction, answer)
-        summaries = [details.Summary(), details.Cells(answer.cells)]
-        if answer.cell_types:
+        summaries = [details.Summary(), details.Cells(answer.cells)] if drawn else []
+        if drawn and answer.cell_types:
             summaries.append(details.CellTypes(answer.cell_types))
         for piece in answer.pieces(given):
             n_hidden += len(piece.gene)
@@ -64,6 +65,8 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
             values[metric.name] = _finite(metric.function(needed))
         except Undefined as reason:
             values[metric.name], undefined[metric.name] = None, str(reason)
+    if not drawn:
+        return Scores(values, undefined, n_hidden, given.space)
     kept = {key: value for summary in summaries for key, value in summary.result().items()}
     kept["by_expression"] = details.by_expression(*accumulators[PerGene()].by_gene())
     kept["gene_pearson"] = details.quantiles(result(PerGene()))

@@ -20,8 +20,9 @@ from lacuna_contract.sequences import DECODINGS, Segmentation, Sequences
 from lacuna_contract.tasks import segmentation
 
 
-def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
-    """Score `prediction` (schema `segmentation_prediction`) by the metrics called `names`.
+def evaluate(truth: Path, prediction: Path, names: Sequence[str], drawn: bool = True) -> Scores:
+    """Score `prediction` (schema `segmentation_prediction`) by the metrics called `names`; where it
+    is to be `drawn`, with the details for that.
 
     Sequences are matched by name. What is wrong with the prediction raises `InvalidOutput`.
     """
@@ -41,7 +42,8 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str]) -> Scores:
             values[metric.name] = float(metric.function(metric.needs.view(found)))
         except Undefined as reason:
             values[metric.name], undefined[metric.name] = None, str(reason)
-    return Scores(values, undefined, about["n_hidden"], "classes", details(found))
+    kept = details(found) if drawn else {}
+    return Scores(values, undefined, about["n_hidden"], "classes", kept)
 
 
 def read_prediction(
