@@ -17,7 +17,7 @@ workflow {
     }
     Sandbox.hideBin()
     // e.g. [stages: [prepare: [image: 'lacuna/stage-prepare:3f9a', env: null], ...], models: [[name: 'svd', ...], ...]]
-    sound = Parameters.check(projectDir, params) && Profiles.check(projectDir, workflow.profile)
+    sound = Parameters.check(projectDir, params) && Profiles.check(projectDir, workflow.profile) && Paths.check(workflow)
     found = sound ? Software.discover(projectDir, params) : null
     stages = found.stages
     sheet = params.sheet ? file(params.sheet, checkIfExists: true) : []

@@ -83,6 +83,7 @@ class Parameters {
         if (spec.pattern && !(text ==~ spec.pattern)) { return spec.errorMessage ?: "expected text like ${spec.pattern}" }
         if (value instanceof Number && spec.minimum != null && value < spec.minimum) { return "expected ${spec.minimum} or more" }
         if (value instanceof Number && spec.maximum != null && value > spec.maximum) { return "expected ${spec.maximum} or less" }
+        if (spec.staged && Paths.unfit(text)) { return Paths.unfit(text) }
         if (spec.exists && !text.contains('://') && !Files.exists(Path.of(text))) { return "there is no such ${spec.format == 'directory-path' ? 'folder' : 'file'}" }
         return null
     }

@@ -10,11 +10,8 @@ class Plan {
     static Map read(Path json, Path projectDir, Map params) {
         def plan = Json.parse(json.text)
         plan.notes.each { note -> println("Note: ${note}") }
-        def missing = plan.datasets.findAll { row -> row.source && !Files.exists(source(row, params.sheet)) }
-        if (missing) {
-            nextflow.Nextflow.error("${params.sheet}: these files are not there:\n  " +
-                missing.collect { row -> "dataset '${row.dataset}': ${row.source} (${source(row, params.sheet)})" }.join('\n  '))
-        }
+        def wrong = plan.datasets.collect { row -> problem(row, params.sheet) }.findAll { why -> why }
+        if (wrong) { nextflow.Nextflow.error("${params.sheet}: these files cannot be used:\n  ${wrong.join('\n  ')}") }
         def retries = Retries.read(projectDir, params)
         def wanted = plan.runs.findAll { run -> !run.not_applicable }.countBy { run -> run.key }
         plan.runs.each { run ->
@@ -67,10 +64,18 @@ class Plan {
     /** The run that a folder of a record belongs to. */
     static String id(Path folder) { folder.subpath(folder.nameCount - 3, folder.nameCount).toString() }
 
+    /** What keeps the file of a dataset from being used, or null. */
+    static private String problem(Map row, Object sheet) {
+        if (!row.source) { return null }
+        def file = source(row, sheet)
+        def why = Paths.unfit(file.toString()) ?: (Files.exists(file) ? null : 'there is no such file')
+        return why ? "dataset '${row.dataset}': ${row.source} (${file}): ${why}" : null
+    }
+
     /** The file of a dataset. Paths in a dataset sheet are relative to the sheet, and ~ is the home folder. */
     static Path source(Map row, Object sheet) {
         def path = row.source.toString().replaceFirst('^~/', java.util.regex.Matcher.quoteReplacement(System.getenv('HOME') + '/'))
-        if (!sheet || path.startsWith('/') || path.contains('://')) { return nextflow.Nextflow.file(path) }
+        if (!sheet || path.startsWith('/') || path.contains('://')) { return nextflow.Nextflow.file(path, glob: false) }
         return nextflow.Nextflow.file(sheet).parent.resolve(path)
     }
 }

@@ -216,6 +216,29 @@ def test_a_dataset_that_is_refused_does_not_stop_the_others(fresh: Project, tmp_
     )  # fmt: skip
 
 
+def test_a_path_that_a_shell_would_read_otherwise_is_refused(
+    project: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "a$HOME.h5ad").write_text("counts")
+    (tmp_path / "sheet.csv").write_text("dataset,path\na,a$HOME.h5ad\nb,nowhere.h5ad\n")
+    done = project.run("--sheet", str(tmp_path / "sheet.csv"))
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    why = "Nextflow cannot handle $ in a path; give it another name"
+    assert f"dataset 'a': a$HOME.h5ad ({tmp_path}/a$HOME.h5ad): {why}" in said
+    assert f"dataset 'b': nowhere.h5ad ({tmp_path}/nowhere.h5ad): there is no such file" in said
+    assert "process > IMPORT" not in said
+
+    folder = tmp_path / "50$ data"
+    folder.mkdir()
+    command = [*project.command(), "--outdir", str(tmp_path / "out")]
+    command[command.index("main.nf")] = str(project.folder / "main.nf")
+    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert f"the pipeline is started from {folder}: {why}" in done.stdout + done.stderr
+    assert "Submitted process" not in done.stdout
+
+
 def test_links_that_a_model_leaves_are_removed(fresh: Project, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("precious")

@@ -38,6 +38,8 @@ CASES = [
     ({"retry_failed": "yes"}, ["--retry_failed yes: expected boolean"]),
     ({"outdir": None}, ["--outdir is missing"]),
     ({"sheet": "nowhere.csv"}, ["--sheet nowhere.csv: there is no such file"]),
+    ({"sheet": "a$b.csv"}, ["--sheet a$b.csv: Nextflow cannot handle $ in a path"]),
+    ({"checkpoints": "{a}"}, ["--checkpoints {a}: Nextflow cannot handle { } in a path"]),
     ({"models_dir": "nowhere"}, ["--models_dir nowhere: there is no such folder"]),
     ({"registry": "https://r.org/x"}, ["--registry https://r.org/x: expected a registry and"]),
     ({"modles": "svd"}, ["unknown parameter --modles. Did you mean --models?"]),
