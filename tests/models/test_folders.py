@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lacuna.authoring.check_model import check, show
+from lacuna.authoring.check_model import check
+from lacuna.authoring.verdicts import show
 from lacuna.setup.images import in_containers
 from lacuna.setup.registry import models
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from lacuna import metrics, tasks
 from lacuna.authoring import cases
-from lacuna.authoring.check_model import Check, Subject, show
 from lacuna.authoring.places import Venv
+from lacuna.authoring.subject import Subject
+from lacuna.authoring.verdicts import Check, show
 from lacuna.metrics.registry import Metric
 from lacuna.setup import environments
 from lacuna.setup.common import SetupError

@@ -1,0 +1,181 @@
+"""What may be said of a model's runs, each thing a verdict with what to do about it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lacuna import metrics
+from lacuna.authoring.cases import Case
+from lacuna.authoring.subject import Subject
+from lacuna.evaluation import evaluate_run
+from lacuna.setup.common import relative
+from lacuna.setup.registry import Recipe, models
+from lacuna.supervised import number
+from lacuna_contract.schema import read_json
+
+# A model that draws at random may do a little worse on the same data in another order.
+ALIKE = 0.25
+# Where half is hidden, who takes that for zeros predicts half of the level, or a quarter.
+LEVEL = (0.65, 1.5)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One verdict. `todo` says what to do about a failure."""
+
+    name: str
+    passed: bool
+    said: str
+    todo: str = ""
+
+
+def show(verdict: Check) -> str:
+    """A verdict as lines for a terminal."""
+    text = f"{'PASS' if verdict.passed else 'FAIL'}  {verdict.name}: {verdict.said}"
+    return text if verdict.passed or not verdict.todo else f"{text}\n      -> {verdict.todo}"
+
+
+def outcome(what: str, status: dict[str, Any], may_decline: bool) -> Check:
+    """Whether a run ended as it may."""
+    reason = status["reason"]
+    if status["status"] == "ok":
+        return Check(what, True, f"a valid prediction in {status['seconds']:.1f} s")
+    if status["status"] == "not_applicable" and may_decline:
+        return Check(what, True, f"declined: {reason}")
+    todo = {
+        "not_applicable": "a model has to serve plain data",
+        "failed": "the end of its standard error:\n" + _tail(status),
+        "out_of_memory": "raise resources.memory in model.json, or need less",
+        "timed_out": "raise resources.time in model.json, or be faster",
+        "invalid_output": "docs/contract.md describes a prediction, under <task>_prediction",
+    }.get(status["status"], "")
+    return Check(what, False, f"{status['status']}: {reason}", todo)
+
+
+def lacks(recipe: Recipe, said: str) -> str:
+    """What to do about an import that failed, or a package of R that is not there; else nothing."""
+    found = re.search(
+        r"No module named '([\w.]+)'|cannot import name '(\w+)'|no package called .([\w.]+).", said
+    )
+    if found is None:
+        return ""
+    what, where = next(filter(None, found.groups())), relative(recipe.folder)
+    if recipe.stack is None:
+        return f"install what has '{what}' in {where}/Dockerfile"
+    return (
+        f"add the package that has '{what}' to dependencies in {where}/pyproject.toml (the stack "
+        f"{recipe.stack} is there already), then run bin/lock {where}"
+    )
+
+
+def _tail(status: dict[str, Any]) -> str:
+    lines = (status.get("stderr_tail") or "").strip().splitlines()[-15:]
+    return "\n".join(f"    {line}" for line in lines) or "    (nothing)"
+
+
+def value_space(subject: Subject, case: Case, room: Path, found: dict[str, Any]) -> Check:
+    """Whether the values would make far more sense in the value space that was not declared."""
+    other_room = room.with_name(f"{room.name}-other")
+    other_room.mkdir()
+    said, other = subject.inputs.in_other_space(
+        room / "prediction.h5ad", other_room / "prediction.h5ad"
+    )
+    (other_room / "status.json").write_bytes((room / "status.json").read_bytes())
+    planned = subject.planned(subject.recipe, case, subject.plain)
+    name = subject.inputs.SPACE_METRIC
+    status = evaluate_run(planned, case.truth, other_room, [name], other_room, drawn=False)
+    mine = found["metrics"][name]
+    if status["status"] == "ok":
+        theirs = read_json(other_room / "metrics.json", "metrics")["metrics"][name]
+        if theirs < 0.5 * mine:
+            text = (
+                f"declared {said}, but as {other} the error is {theirs:.3g} instead of {mine:.3g}"
+            )
+            return Check("value space", False, text, f'write value_space="{other}" in @model')
+    return Check("value space", True, f"{said}, {name} {mine:.3g}")
+
+
+def repeated(subject: Subject, case: Case, room: Path) -> Check:
+    what = "same seed, same prediction"
+    status, again = subject.run(case)
+    if status["status"] != "ok":
+        return Check(what, False, f"the second time {status['status']}: {status['reason']}")
+    first, second = (subject.inputs.read(r / "prediction.h5ad")[2] for r in (room, again))
+    if np.array_equal(first, second):
+        return Check(what, True, "two runs are equal to the last bit")
+    gap = float(np.abs(first - second).max()) if first.shape == second.shape else np.inf
+    todo = "draw only from generators seeded with the parameter `seed`, in a fixed order"
+    return Check(what, False, f"two runs differ, by up to {gap:.3g}", todo)
+
+
+def alike(case: Case, name: str, best: dict[str, Any], found: dict[str, Any]) -> Check:
+    """Whether errors are about those of the plain case, in which the same is to be predicted."""
+    before, now = best[name], found[name]
+    said = f"{name} {now:.3g}, and {before:.3g} in the first order"
+    if now <= before * (1 + ALIKE) + 1e-9:
+        return Check(case.what, True, said)
+    todo = "match cells and genes by their names, and return them in the order of the input"
+    return Check(case.what, False, said, todo)
+
+
+def level(case: Case, mine: float, true: float) -> Check:
+    """Whether what is hidden is predicted as high as it is."""
+    said = f"the mean of the prediction is {mine:.3g}, of the truth {true:.3g}"
+    if LEVEL[0] * true < mine < LEVEL[1] * true:
+        return Check(case.what, True, said)
+    todo = (
+        "take no hidden entry for a zero, in means or in depths; predict thinned counts at the "
+        "depth at which they are given; look at the value space"
+    )
+    return Check(case.what, False, said, todo)
+
+
+def footprint(subject: Subject) -> Iterator[Check]:
+    resources = subject.planned(subject.recipe, _any_case(), subject.plain)["resources"]
+    runs = [r for r in subject.records if r.get("seconds") is not None]
+    seconds = max(r["seconds"] for r in runs)
+    peak = max(r["peak_memory_bytes"] or 0 for r in runs)
+    said = f"at most {seconds:.1f} s of {resources['time']}, {peak / 2**30:.2f} of "
+    said += resources["memory"]
+    within = seconds <= number(resources["time"]) and peak <= number(resources["memory"])
+    yield Check("within its limits", within, said, "raise what model.json says under resources")
+    changed = sum(r["changed"] for r in subject.records)
+    said = f"left as it was in {len(runs) - changed} of {len(runs)} runs"
+    yield Check("input", not changed, said, "open the input for reading only")
+
+
+def _any_case() -> Case:
+    return Case("none", "", Path(), {})
+
+
+def against_floors(subject: Subject, case: Case, mine: dict[str, Any]) -> Check:
+    """Whether the model beats every floor in at least one of the metrics that rank."""
+    what = "better than doing nothing clever"
+    scores: dict[str, dict[str, Any]] = {}
+    for recipe in models():
+        floor = recipe.manifest.get("control") == "floor"
+        if floor and subject.task in recipe.manifest["tasks"]:
+            subject.where.prepare(recipe)
+            status, room = subject.run(case, recipe=recipe)
+            if status["status"] != "ok":
+                return Check(what, False, f"the control {recipe.name}: {status['reason']}")
+            scores[recipe.name] = read_json(room / "metrics.json", "metrics")["metrics"]
+    rows, wins = [], 0
+    for metric in metrics.of_task(subject.task).values():
+        if not metric.rank or mine.get(metric.name) is None:
+            continue
+        sign = 1 if metric.direction == "max" else -1
+        values = {n: s[metric.name] for n, s in scores.items() if s[metric.name] is not None}
+        name, value = max(values.items(), key=lambda item: sign * item[1])
+        better = sign * mine[metric.name] > sign * value
+        wins += better
+        rows.append(
+            f"{metric.name} {mine[metric.name]:.3g} ({'+' if better else '-'} {name} {value:.3g})"
+        )
+    said = f"ahead of every floor in {wins} of {len(rows)} metrics: " + ", ".join(rows)
+    todo = "a score below the floor is most often a bug: value space, order of genes, depth"
+    return Check(what, wins > 0, said, todo)
