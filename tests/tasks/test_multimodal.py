@@ -340,7 +340,7 @@ def test_a_prediction_that_cannot_be_scored(pairs, tmp_path, damage, said):
     ("given", "said"),
     [
         ({"scenarios": "brige"}, "unknown scenario 'brige'. Did you mean 'bridge'?"),
-        ({"cells": 0}, "cells '0': expected a whole number, 40 or more"),
+        ({"cells": 0}, "cells '0': expected a whole number from 40 upwards"),
         ({"cells": 3}, "cells '3'"),
         ({"peaks": -5}, "peaks '-5'"),
         ({"cells": "100,200"}, "expected one number for all conditions"),

@@ -40,6 +40,7 @@ def test_conditions():
         ({"lengths": 999}, "length '999': expected a whole number from 1000 upwards"),
         ({"preset": "motif"}, "unknown preset 'motif'. Did you mean 'motifs'?"),
         ({"num_classes": 4}, "4 classes; expected 3"),
+        ({"num_test": "\u00b2"}, "number of sequences '\u00b2': expected a whole number from 1"),
         ({"num_val": 0}, "number of sequences '0': expected a whole number from 1 upwards"),
         ({"num_test": "3,4"}, "num_test: expected one number; found 2"),
     ],

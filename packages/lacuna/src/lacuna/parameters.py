@@ -63,9 +63,21 @@ def each(value: Any, read: Callable[[str], T], what: str, problems: Problems) ->
 
 def seed(word: str) -> int:
     """A whole number from 0 to 2**31 - 1."""
-    if not word.isascii() or not word.isdigit() or int(word) > MAX_SEED:
-        raise ContractError(f"seed '{word}': expected a whole number from 0 to {MAX_SEED}")
-    return int(word)
+    return whole(word, "seed", 0, MAX_SEED)
+
+
+def whole(word: str, what: str, least: int, most: int | None = None) -> int:
+    """A whole number from `least` to `most`; `ContractError` for any other word.
+
+    >>> whole("12", "number of cells", 1)
+    12
+    """
+    # A superscript two is a digit, too, but none that int() reads.
+    found = int(word) if word.isascii() and word.isdigit() else None
+    if found is None or found < least or (most is not None and found > most):
+        end = "upwards" if most is None else f"to {most}"
+        raise ContractError(f"{what} '{word}': expected a whole number from {least} {end}")
+    return found
 
 
 def flag(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """The conditions of the task: scenarios, sizes of mock data, seeds."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,12 +30,7 @@ def scenario(word: str) -> str:
 def size(what: str, least: int) -> Callable[[str], int]:
     """Reads a number of `what`, `least` or more."""
 
-    def read(word: str) -> int:
-        if not word.isascii() or not word.isdigit() or int(word) < least:
-            raise ContractError(f"{what} '{word}': expected a whole number, {least} or more")
-        return int(word)
-
-    return read
+    return functools.partial(parameters.whole, what=what, least=least)
 
 
 #: Of mock data: how many there are by default, and at least.

@@ -11,16 +11,9 @@ from lacuna.tasks.base import Condition, Option
 from lacuna_contract.errors import ContractError, suggest
 
 
-def whole(word: str, what: str, least: int) -> int:
-    """A whole number of at least `least`."""
-    if not word.isdigit() or int(word) < least:
-        raise ContractError(f"{what} '{word}': expected a whole number from {least} upwards")
-    return int(word)
-
-
 def length(word: str) -> int:
     """Positions of a sequence."""
-    return whole(word, "length", SHORTEST)
+    return parameters.whole(word, "length", SHORTEST)
 
 
 def preset(word: str) -> str:
@@ -32,12 +25,12 @@ def preset(word: str) -> str:
 
 def classes(word: str) -> int:
     """The number of classes."""
-    return len(class_names(whole(word, "number of classes", 0)))
+    return len(class_names(parameters.whole(word, "number of classes", 0)))
 
 
 def count(word: str) -> int:
     """A number of sequences."""
-    return whole(word, "number of sequences", 1)
+    return parameters.whole(word, "number of sequences", 1)
 
 
 OPTIONS = (
