@@ -48,6 +48,27 @@ def prediction(folder):
     return found["uns"], rows
 
 
+def test_an_input_too_large_to_be_taken_whole_is_not_read(masked, monkeypatch):
+    """A function gets all cells at once, a class does not."""
+    folder, *_ = masked
+    monkeypatch.setenv("LACUNA_MEMORY_BYTES", "1000")
+    code = """
+    @model("reconstruction")
+    def predict(counts, hidden):
+        raise AssertionError
+    """
+    with pytest.raises(MemoryError, match="takes all 30 cells x 12 genes at once: about 0.0 GB"):
+        execute(folder, code)
+    code = """
+    @model("reconstruction")
+    class Rows:
+        def fit(self, chunks): ...
+        def predict(self, chunk):
+            return np.zeros(chunk.hidden.nnz)
+    """
+    assert execute(folder, code) == 0
+
+
 def test_a_function_gets_visible_counts_and_the_mask(masked):
     folder, counts, mask = masked
     code = """

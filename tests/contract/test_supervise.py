@@ -83,6 +83,18 @@ def test_other_ways_to_run_out_of_memory(run, code):
     assert run(code)[1]["status"] == "out_of_memory"
 
 
+def test_a_run_that_knows_that_memory_will_not_do_says_so_before_it_begins(run):
+    """It is tried again with more, as one that was killed is; the figures are in the reason."""
+    code = "from lacuna_contract import need_memory\nneed_memory(3 * 2**30, 'a dense matrix')"
+    limits = {"attempt": 1, "max_attempts": 2, "memory_bytes": 2**31}
+    assert run(code, limits=limits) == (supervise.OUT_OF_MEMORY, None)
+    _, status = run(code, limits=limits | {"attempt": 2})
+    assert status["status"] == "out_of_memory"
+    assert "a dense matrix: about 3.0 GB expected, 2.0 GB available" in status["reason"]
+    _, status = run(code + "\n" + GOOD, limits={"memory_bytes": 2**33})
+    assert status["status"] == "ok"
+
+
 def test_no_prediction_is_invalid_output(run):
     _, status = run("pass")
     assert status["status"] == "invalid_output"

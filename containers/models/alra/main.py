@@ -3,13 +3,16 @@ from halra import (
     apply_scaling,
     choose_matrix_rank,
     clip_negative_values,
-    create_reconstruction,
     create_scaling_factors,
     threshold_reconstruction,
 )
 from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
 
-from lacuna_contract import NotApplicable, model
+from lacuna_contract import NotApplicable, model, need_memory
+
+BLOCK = 20_000_000  # entries of a dense matrix at a time
+ENTRY_BYTES = 80  # of an entry, visible or hidden: in several sparse matrices, and in order
 
 
 def depths(counts, hidden, passes=3):
@@ -47,6 +50,21 @@ def own_rank(values, seed):
             return 1
 
 
+def low_rank(matrix, rank, n_iter, seed):
+    """Two factors, (cells, rank) and (rank, genes), by the same decomposition as the package's
+    create_reconstruction; multiplied for all entries at once, they would be a dense matrix."""
+    u, s, vh = randomized_svd(matrix, n_components=rank, n_iter=n_iter, random_state=seed)
+    return u * s, vh
+
+
+def finish(low, values):
+    """What the package does with some genes' low-rank values (cells, genes): thresholds, scaling to
+    the visible values, clipping; all of it gene by gene."""
+    kept = threshold_reconstruction(low, 0.001)
+    scaling = create_scaling_factors(kept, values, verbose=False)
+    return clip_negative_values(apply_scaling(kept, *scaling, verbose=False), verbose=False)
+
+
 def impute(counts, hidden, wanted, rank, passes, seed):
     """ALRA's counts at the entries of `wanted`, in CSR order, or all of them (None); `hidden` is
     what it may not see.
@@ -61,16 +79,26 @@ def impute(counts, hidden, wanted, rank, passes, seed):
     means = (values.sum(axis=0).A1 / seen)[hidden.indices]
     rows = np.repeat(np.arange(hidden.shape[0]), np.diff(hidden.indptr))
     for _ in range(passes):
-        low = create_reconstruction(fill(values, hidden, means), rank, 4, seed, verbose=False)
-        means = low[rows, hidden.indices].clip(0)
-    low = create_reconstruction(fill(values, hidden, means), rank, 12, seed, verbose=False)
-    kept = threshold_reconstruction(low, 0.001)
-    scaling = create_scaling_factors(kept, values, verbose=False)
-    found = clip_negative_values(apply_scaling(kept, *scaling, verbose=False), verbose=False)
+        left, right = low_rank(fill(values, hidden, means), rank, 4, seed)
+        for part in np.array_split(np.arange(len(rows)), 1 + len(rows) * rank // BLOCK):
+            genes = right[:, hidden.indices[part]].T
+            means[part] = np.einsum("ij,ij->i", left[rows[part]], genes).clip(0)
+    left, right = low_rank(fill(values, hidden, means), rank, 12, seed)
+    values = values.tocsc()
+    cells, genes = counts.shape
     if wanted is None:
-        return depth[:, None] * np.expm1(found.toarray())
-    rows = np.repeat(np.arange(wanted.shape[0]), np.diff(wanted.indptr))
-    return depth[rows] * np.expm1(np.asarray(found.tocsr()[rows, wanted.indices]).ravel())
+        return depth[:, None] * np.expm1(finish(left @ right, values).toarray())
+    rows = np.repeat(np.arange(cells), np.diff(wanted.indptr))
+    order = np.argsort(wanted.indices, kind="stable")
+    bounds = np.searchsorted(wanted.indices[order], np.arange(genes + 1))
+    found = np.empty(wanted.nnz)
+    for block in np.array_split(np.arange(genes), min(genes, 1 + cells * genes // BLOCK)):
+        first, last = block[0], block[-1] + 1
+        done = finish(left @ right[:, first:last], values[:, first:last]).tocsr()
+        part = order[bounds[first] : bounds[last]]
+        here = done[rows[part], wanted.indices[part] - first]
+        found[part] = depth[rows[part]] * np.expm1(np.asarray(here).ravel())
+    return found
 
 
 def hold_out(hidden, fraction, rng):
@@ -87,6 +115,12 @@ def predict(counts, hidden, *, ranks=(5, 10, 20, 40, 80), passes=3, kind="hidden
     limit = min(counts.shape) - 1
     if limit < 15:
         raise NotApplicable(f"ALRA needs at least 16 cells and genes; there are {counts.shape}")
+    cells, genes = counts.shape
+    dense = cells * genes if kind == "thinned" else min(cells * genes, max(BLOCK, cells))
+    need_memory(
+        ENTRY_BYTES * (counts.nnz + hidden.nnz) + 40 * dense,
+        f"ALRA takes all {cells} cells x {genes} genes at once",
+    )
     errors = {}
     if ranks == "own":
         rank = own_rank(normalise(counts, depths(counts, hidden)), seed)

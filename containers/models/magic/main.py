@@ -6,7 +6,9 @@ import magic
 import numpy as np
 from scipy import sparse
 
-from lacuna_contract import NotApplicable, model
+from lacuna_contract import NotApplicable, model, need_memory
+
+ENTRY_BYTES = 24  # of each cell and gene while the graph is made, which is of a dense matrix
 
 
 def depths(counts, hidden, passes=3):
@@ -94,6 +96,8 @@ def predict(
         raise NotApplicable(
             f"a graph of neighbours needs 3 cells and genes; there are {counts.shape}"
         )
+    cells, genes = counts.shape
+    need_memory(ENTRY_BYTES * cells * genes, f"a dense matrix of {cells} cells x {genes} genes")
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     choices = [(k, t) for k in neighbours for t in times]

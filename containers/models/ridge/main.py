@@ -3,6 +3,8 @@ from scipy import sparse
 
 from lacuna_contract import model
 
+BLOCK = 5_000_000  # entries of a dense matrix at a time
+
 
 def scales(counts, hidden, passes=3):
     """Depth of each cell and rate of each gene, of visible entries only; about 1 where nothing is
@@ -11,69 +13,139 @@ def scales(counts, hidden, passes=3):
     for _ in range(passes):
         seen = np.maximum(depth.sum() - hidden.T @ depth, 1e-6)
         rate = (counts.sum(axis=0, dtype=float).A1 + 1e-3) / (seen + 1)
-        seen = np.maximum(rate.sum() - hidden @ rate, 0)
-        depth = (counts.sum(axis=1, dtype=float).A1 + 1) / (seen + 1)
+        depth = depths(counts, hidden, rate)
     return depth, rate
 
 
-class Residuals:
-    """Pearson residuals, (count - expected) / sqrt(expected), as a dense matrix (cells, genes).
+def depths(counts, hidden, rate):
+    """Depth of each cell where the genes have these rates."""
+    seen = np.maximum(rate.sum() - hidden @ rate, 0)
+    return (counts.sum(axis=1, dtype=float).A1 + 1) / (seen + 1)
+
+
+class Block:
+    """Some cells' Pearson residuals, (count - expected) / sqrt(expected), as a dense matrix.
 
     A hidden entry's residual is 0 at first. Rare genes are scaled as if less rare: one count of
     theirs must not weigh more than all else.
     """
 
-    def __init__(self, counts, hidden):
-        self.depth, self.rate = scales(counts, hidden)
-        self.down, self.across = np.sqrt(self.depth), np.sqrt(np.maximum(self.rate, 0.02))
-        self.rows = np.repeat(np.arange(len(self.depth)), np.diff(hidden.indptr))
-        self.at = self.rows, hidden.indices
+    def __init__(self, counts, hidden, rate):
+        self.depth, self.rate = depths(counts, hidden, rate), rate
+        self.down, self.across = np.sqrt(self.depth), np.sqrt(np.maximum(rate, 0.02))
+        self.at = np.repeat(np.arange(len(self.depth)), np.diff(hidden.indptr)), hidden.indices
         self.values = counts.toarray() / np.outer(self.down, self.across)
-        self.values -= np.outer(self.down, self.rate / self.across)
+        self.values -= np.outer(self.down, rate / self.across)
         self.values[self.at] = 0
 
     def counts(self, residuals):
         """Expected counts for these residuals, which are those of the hidden entries or of all; at
         least 2 % of the usual."""
-        usual, scale = np.outer(self.depth, self.rate), np.outer(self.down, self.across)
         if residuals.ndim == 1:
-            usual, scale = usual[self.at], scale[self.at]
+            cells, genes = self.at
+            usual, scale = (
+                self.depth[cells] * self.rate[genes],
+                self.down[cells] * self.across[genes],
+            )
+        else:
+            usual, scale = np.outer(self.depth, self.rate), np.outer(self.down, self.across)
         return np.maximum(usual + residuals * scale, 0.02 * usual)
 
 
-def regress(values, sources, penalty):
+def blocks(counts, hidden, rate):
+    """`Block`s of consecutive cells, and for each the part of the hidden entries that is in it."""
+    size = max(1, BLOCK // counts.shape[1])
+    for first in range(0, counts.shape[0], size):
+        rows = slice(first, first + size)
+        part = slice(hidden.indptr[first], hidden.indptr[min(first + size, counts.shape[0])])
+        yield Block(counts[rows], hidden[rows], rate), part
+
+
+def regress(gram, cross, sources, penalty):
     """Weights (sources, genes) of the ridge regression of each gene on the source genes, itself
     left out.
 
     Without itself by a closed form: where P is the inverse of the penalised Gram matrix, leaving a
     source out of its own regression is B_ij = -P_ij / P_jj (Steck 2019). Only genes that are no
     sources are regressed on all of them.
+
+    gram, cross
+        (sources, sources) and (sources, genes): X'X and X'Y of the residuals of the source genes,
+        X (cells, sources), and of all genes, Y (cells, genes).
     """
-    x = values[:, sources]
-    inverse = np.linalg.inv(x.T @ x + penalty * len(x) * np.eye(len(sources)))
-    weights = inverse @ (x.T @ values)
+    inverse = np.linalg.inv(gram + penalty * np.eye(len(sources)))
+    weights = inverse @ cross
     own = -inverse / np.diag(inverse)
     np.fill_diagonal(own, 0)
     weights[:, sources] = own
     return weights
 
 
-def complete(counts, hidden, penalty, sources, sweeps, everywhere=False):
-    """Expected counts of the hidden entries: regress, fill them in as sources, regress again.
-    `everywhere`, those of all entries, as a matrix."""
-    residuals = Residuals(counts, hidden)
-    values = residuals.values
-    chosen = np.sort(np.argsort(-values.var(axis=0), kind="stable")[:sources])
-    for _ in range(sweeps):
-        weights = regress(values, chosen, penalty)
-        if everywhere:  # nothing is hidden
-            return residuals.counts(values[:, chosen] @ weights)
-        # A block of cells at a time; each is read before it is written.
-        for rows in np.array_split(np.arange(len(values)), 1 + values.size // 20_000_000):
-            part = slice(*np.searchsorted(residuals.rows, [rows[0], rows[-1] + 1]))
-            at = residuals.rows[part] - rows[0], residuals.at[1][part]
-            values[rows[0] + at[0], at[1]] = (values[np.ix_(rows, chosen)] @ weights)[at]
-    return residuals.counts(values[residuals.at])
+class Regression:
+    """Ridge regressions that were fitted to some cells: regress, fill hidden entries in as sources,
+    regress again. One dense block of cells is in memory at a time.
+
+    guess
+        (hidden entries,) the expected counts of those that were hidden in these cells.
+    """
+
+    def __init__(self, counts, hidden, penalty, sources, sweeps):
+        _, self.rate = scales(counts, hidden)
+        self.chosen, self.sweeps = self._choose(counts, hidden, sources), []
+        cells, genes = counts.shape
+        filled = np.zeros(hidden.nnz, np.float32)
+        for _ in range(sweeps):
+            cross = np.zeros((len(self.chosen), genes))
+            for block, part in blocks(counts, hidden, self.rate):
+                block.values[block.at] = filled[part]
+                cross += block.values[:, self.chosen].T @ block.values
+            weights = regress(cross[:, self.chosen], cross, self.chosen, penalty * cells)
+            self.sweeps.append(weights.astype(np.float32))
+            for block, part in blocks(counts, hidden, self.rate):
+                block.values[block.at] = filled[part]
+                filled[part] = self._next(block, self.sweeps[-1])[block.at]
+        self.guess = np.empty(hidden.nnz)
+        for block, part in blocks(counts, hidden, self.rate):
+            self.guess[part] = block.counts(filled[part])
+
+    def _choose(self, counts, hidden, sources):
+        """The genes of the largest variance, in their order."""
+        genes = counts.shape[1]
+        if genes <= sources:
+            return np.arange(genes)
+        sums, squares = np.zeros(genes), np.zeros(genes)
+        for block, _ in blocks(counts, hidden, self.rate):
+            sums += block.values.sum(axis=0)
+            squares += (block.values**2).sum(axis=0)
+        variance = squares / counts.shape[0] - (sums / counts.shape[0]) ** 2
+        return np.sort(np.argsort(-variance, kind="stable")[:sources])
+
+    def _next(self, block, weights):
+        return block.values[:, self.chosen] @ weights
+
+    def __call__(self, counts, hidden, everywhere=False):
+        """Expected counts of the hidden entries of any cells, as they are filled in sweep by sweep;
+        `everywhere`, those of all entries, as a matrix."""
+        found = []
+        for block, _ in blocks(counts, hidden, self.rate):
+            for weights in self.sweeps:
+                residuals = self._next(block, weights)
+                block.values[block.at] = residuals[block.at]
+            found.append(block.counts(residuals if everywhere else residuals[block.at]))
+        return np.concatenate(found)
+
+
+def sample(chunks, most, rng):
+    """Counts and hidden entries of at most `most` cells of all chunks, drawn at random."""
+    cells = sum(len(chunk.cells) for chunk in chunks)
+    chosen = np.sort(rng.permutation(cells)[:most])
+    counts, hidden = [], []
+    for chunk in chunks:
+        first, last = np.searchsorted(chosen, [chunk.cells.start, chunk.cells.stop])
+        rows = chosen[first:last] - chunk.cells.start
+        counts.append(chunk.counts[rows])
+        hidden.append(chunk.hidden[rows])
+    return sparse.vstack(counts, format="csr"), sparse.vstack(hidden, format="csr")
 
 
 def hold_out(hidden, fraction, rng):
@@ -84,21 +156,34 @@ def hold_out(hidden, fraction, rng):
 
 
 @model("reconstruction", value_space="counts")
-def predict(
-    counts, hidden, *, penalties=(0.3, 1, 3, 10, 30), sources=3000, sweeps=4, kind="hidden", seed=0
-):
+class Ridge:
     """Each gene's residual as a linear function of those of the other genes of the cell, with the
     penalty whose predictions of visible entries are best when those are hidden too (by Poisson
-    likelihood)."""
-    held = hold_out(hidden, 0.05, np.random.default_rng(seed))
-    rest = (counts - counts.multiply(held)).tocsr()
-    true = (counts.multiply(held) + held.astype(np.float32)).tocsr().data - 1
-    both = (hidden + held).tocsr()
-    inside = (held.astype(int) + both.astype(int)).tocsr().data == 2
-    errors = {}
-    for penalty in penalties:
-        guess = complete(rest, both, penalty, sources, sweeps)[inside]
-        errors[penalty] = float(np.mean(guess - true * np.log(guess)))
-    best = min(errors, key=errors.get)
-    found = complete(counts, hidden, best, sources, sweeps, everywhere=kind == "thinned")
-    return found, {"penalty": best, "held_out": errors}
+    likelihood). Fitted to at most `cells` cells, drawn at random; predicts any number."""
+
+    def __init__(
+        self, *, penalties=(0.3, 1, 3, 10, 30), sources=3000, sweeps=4, cells=20_000,
+        kind="hidden", seed=0,
+    ):  # fmt: skip
+        self.penalties, self.sources, self.sweeps = penalties, sources, sweeps
+        self.most, self.kind, self.rng = cells, kind, np.random.default_rng(seed)
+
+    def fit(self, chunks):
+        counts, hidden = sample(chunks, self.most, self.rng)
+        held = hold_out(hidden, 0.05, self.rng)
+        rest = (counts - counts.multiply(held)).tocsr()
+        true = (counts.multiply(held) + held.astype(np.float32)).tocsr().data - 1
+        both = (hidden + held).tocsr()
+        inside = (held.astype(int) + both.astype(int)).tocsr().data == 2
+        errors = {}
+        for penalty in self.penalties:
+            guess = Regression(rest, both, penalty, self.sources, self.sweeps).guess[inside]
+            errors[penalty] = float(np.mean(guess - true * np.log(guess)))
+        best = min(errors, key=errors.get)
+        self.details = {"penalty": best, "held_out": errors, "cells": counts.shape[0]}
+        # Of thinned counts nothing is hidden, and there is nothing to fill in.
+        sweeps = 1 if self.kind == "thinned" else self.sweeps
+        self.regression = Regression(counts, hidden, best, self.sources, sweeps)
+
+    def predict(self, chunk):
+        return self.regression(chunk.counts, chunk.hidden, everywhere=self.kind == "thinned")

@@ -5,10 +5,10 @@ A model author needs two names, both here::
     from lacuna_contract import NotApplicable, model
 """
 
-from lacuna_contract.errors import ContractError, NotApplicable
+from lacuna_contract.errors import ContractError, NotApplicable, need_memory
 
 __version__ = "0.1.0"
-__all__ = ["ContractError", "NotApplicable", "model"]
+__all__ = ["ContractError", "NotApplicable", "model", "need_memory"]
 
 
 def __getattr__(name: str):

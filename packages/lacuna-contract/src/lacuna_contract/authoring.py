@@ -66,6 +66,10 @@ def model(task: str, *, value_space: str = "counts") -> Callable[[Callable[..., 
     model returns a dense array, the expected counts of every entry at the depth of what it got. A
     model without a parameter `kind` is not run on these (`not_applicable`).
 
+    An input that does not fit into the memory that the run may use (LACUNA_MEMORY_BYTES, which the
+    supervisor sets) is not read: the run is out of memory. `need_memory` is for what more a method
+    takes.
+
     In pieces, as a class: ``__init__`` takes the keyword parameters, ``fit(chunks)`` sees every
     `Chunk` (the iterable can be gone through more than once), ``predict(chunk)`` returns as above.
 

@@ -1,6 +1,7 @@
 """The errors that cross a boundary, and how they are worded."""
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -14,6 +15,20 @@ class InvalidOutput(ContractError):
 
 class NotApplicable(Exception):
     """Raised by a model that cannot serve an input. The reason ends up in the run's record."""
+
+
+def need_memory(size: float, what: str) -> None:
+    """Raise MemoryError at once where a run may not use the `size` bytes that `what` takes, so that
+    it ends with its figures before any work, and not in the middle of it without them. The run
+    counts as out of memory, and is tried again with more where the pipeline does that.
+
+    >>> need_memory(12e9, "the dense matrix of 1000000 cells x 1500 genes")
+    """
+    limit = os.environ.get("LACUNA_MEMORY_BYTES")
+    if limit and size > int(limit):
+        raise MemoryError(
+            f"{what}: about {size / 2**30:.1f} GB expected, {int(limit) / 2**30:.1f} GB available"
+        )
 
 
 def suggest(word: object, known: Iterable[str], what: str) -> str:

@@ -150,7 +150,8 @@ def run(command: list[str], timeout: float, limits: dict) -> dict:
     env = dict(os.environ)
     if cpus := limits.get("cpus"):
         env.update(dict.fromkeys(THREADS, str(cpus)), LACUNA_CPUS=str(cpus))
-    memory_limit = limits.get("memory_bytes")
+    if memory_limit := limits.get("memory_bytes"):
+        env["LACUNA_MEMORY_BYTES"] = str(memory_limit)
     before, start, peak, killed = kernel_kills(), time.monotonic(), 0, None
     others = {pid for pid, (parent, *_) in processes().items() if parent == os.getpid()}
     try:
@@ -199,7 +200,10 @@ def run(command: list[str], timeout: float, limits: dict) -> dict:
     status, reason = verdict(code, killed, kernel_kills() > before, tail)
     if status == "out_of_memory":
         at = f" of {memory_limit / 2**30:.2f} GB" if memory_limit else ""
-        reason = f"needed more than its memory limit{at}; raise resources.memory in model.json"
+        said = f" ({reason})" if reason else ""
+        reason = (
+            f"needed more than its memory limit{at}{said}; raise resources.memory in model.json"
+        )
     if status == "timed_out":
         reason = (
             f"still running after its limit of {timeout:.0f} s; raise resources.time in model.json"
@@ -243,7 +247,9 @@ def verdict(code: int, killed: str | None, kernel: bool, tail: str) -> tuple[str
     last = next((line for line in lines if line and not line.startswith(AFTERWORDS)), "")
     memory = any(word in last.lower() for word in MEMORY_WORDS)
     if kernel or memory or code in (-signal.SIGKILL, OUT_OF_MEMORY):
-        return "out_of_memory", None
+        # What the model itself says of it, most of all before it began (`need_memory`).
+        own = last.partition("MemoryError: ")[2] if not kernel else ""
+        return "out_of_memory", own[:500] or None
     how = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
     return "failed", f"the model {how}: {last or 'it wrote nothing to standard error'}"[:1000]
 

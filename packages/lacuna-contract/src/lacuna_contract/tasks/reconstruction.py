@@ -14,13 +14,15 @@ from scipy import sparse
 
 from lacuna_contract.authoring import Chunk, Model
 from lacuna_contract.descriptor import HIDDEN
-from lacuna_contract.errors import InvalidOutput, NotApplicable
+from lacuna_contract.errors import InvalidOutput, NotApplicable, need_memory
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names, read_uns
 from lacuna_contract.tables import by_name
 
 FILLED = ("genes", "symbols", "cells", "kind", "organism")
 #: Entries of a piece of thinned counts: a model's answer is dense, however sparse the counts are.
 DENSE_ENTRIES = 2_000_000
+#: What an entry takes while a whole input is split: value and index, read, flagged and copied.
+ENTRY_BYTES = 18
 
 
 def given(file: h5py.File) -> dict[str, Any]:
@@ -144,7 +146,12 @@ def run(
             mark("predict")
             return dict(getattr(instance, "details", {}))
         with open_h5ad(input) as file:
-            whole = split(Matrix(file["X"]).rows(0, len(cells)), 0)
+            stored = Matrix(file["X"])
+            need_memory(
+                ENTRY_BYTES * stored.stored,
+                f"this model takes all {len(cells)} cells x {len(genes)} genes at once",
+            )
+            whole = split(stored.rows(0, len(cells)), 0)
         mark("read")
         values = declared(whole.counts, whole.hidden, **keywords)
         values, details = values if isinstance(values, tuple) else (values, {})
