@@ -118,4 +118,4 @@ def predict(
             found = found * size.mean()
         imputed[name] = found
     embedding = multivi.get_latent_representation()
-    return embedding, imputed, {"epochs": best.best + 1, "held_out": best.scores}
+    return embedding, imputed, {"epochs": best.best + 1, "history": {"held_out": best.scores}}

@@ -84,4 +84,4 @@ def predict(
         )  # fmt: skip
         imputed["adt"] = np.log1p(protein[asked.cells][:, asked.features])
     embedding = totalvi.get_latent_representation()
-    return embedding, imputed, {"epochs": best.best + 1, "held_out": best.scores}
+    return embedding, imputed, {"epochs": best.best + 1, "history": {"held_out": best.scores}}

@@ -63,7 +63,7 @@ def guidance(data):
 
 @model("multimodal")
 def predict(
-    data, *, latent=16, width=128, rank=50, rate=2e-3, batch=128, epochs=400, patience=30,
+    data, *, latent=16, width=128, rank=50, rate=4e-3, batch=64, epochs=400, burnin=30, patience=30,
     device="cpu", threads=1, seed=0,
 ):  # fmt: skip
     """SCGLUE, trained for as long as the loss of held-out cells improves."""
@@ -75,6 +75,8 @@ def predict(
     # Loader processes cost more than they save at this size.
     scglue.config.DATALOADER_NUM_WORKERS = scglue.config.ARRAY_SHUFFLE_NUM_WORKERS = 0
     scglue.config.GRAPH_SHUFFLE_NUM_WORKERS = 1
+    # Of the checkpoints that are kept, the best ones, it goes back to the latest.
+    scglue.config.CHECKPOINT_SAVE_NUMBERS = 1
 
     names = np.array([f"cell_{i}" for i in range(data.n_cells)])
     adatas = {name: domain(data, name, names, rank, seed) for name in ("rna", "atac")}
@@ -96,6 +98,8 @@ def predict(
             fit_kws={
                 "data_batch_size": batch, "max_epochs": epochs, "patience": patience,
                 "reduce_lr_patience": patience // 3, "val_split": 0.1, "directory": folder,
+                # By default so many epochs that few cells would never see the alignment.
+                "align_burnin": burnin,
             },
         )  # fmt: skip
 
