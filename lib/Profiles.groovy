@@ -8,8 +8,10 @@ class Profiles {
 
     /** True when the profiles can be combined and this machine can submit jobs; stops the pipeline otherwise. */
     static boolean check(Path projectDir, String profile) {
-        def executor = nextflow.Global.session.config.navigate('process.executor')
+        def config = nextflow.Global.session.config
+        def executor = config.navigate('process.executor')
         def wrong = problems(projectDir, profile, executor instanceof CharSequence ? executor.toString() : 'local', System.getenv('PATH'))
+        if (executor == 'k8s') { wrong += noCluster(config.navigate('k8s.client'), System.getenv('KUBECONFIG'), Path.of(System.getProperty('user.home'))) }
         if (wrong) { Ending.refuse(wrong.join('\n')) }
         return true
     }
@@ -28,6 +30,14 @@ class Profiles {
                 "submits jobs, such as the cluster's login node, or leave the profile out"
         }
         return wrong.findAll { problem -> problem }*.toString()
+    }
+
+    /** Where Nextflow looks for a cluster, if there is none: it would say that at the first task, and not where it looked. */
+    static List<String> noCluster(Object client, String kubeconfig, Path home) {
+        def places = [home.resolve('.kube/config'), Path.of('/var/run/secrets/kubernetes.io/serviceaccount')]
+        if (client || kubeconfig || places.any { place -> Files.exists(place) }) { return [] }
+        return ["no Kubernetes cluster is known: expected ${places[0]}, another file in \$KUBECONFIG, a pod's service account, or k8s.client in a " +
+            'file that -c names. docs/executors.md has the settings']
     }
 
     /** The profiles that make a setting, as their files in conf/ say. */

@@ -138,6 +138,8 @@ PROFILES = [
 def test_profiles_that_do_not_fit_together_and_the_files_of_a_sheet(fresh: Project) -> None:
     (fresh.folder / "sbatch").write_text("#!/bin/sh\n")
     (fresh.folder / "sbatch").chmod(0o755)
+    (fresh.folder / "models/.kube").mkdir()
+    (fresh.folder / "models/.kube/config").touch()
     paths = {False: "/nowhere:", True: f"/nowhere:{fresh.folder}"}
     cases = [[given, executor, paths[there]] for given, executor, there, _ in PROFILES]
     (fresh.folder / "cases.json").write_text(json.dumps(cases))
@@ -148,6 +150,11 @@ def test_profiles_that_do_not_fit_together_and_the_files_of_a_sheet(fresh: Proje
         def paths = ['~/a.h5ad', 'b/c.h5ad', '/d.h5ad']
             .collect { path -> Plan.source([source: path], '/sheets/s.csv') }
         file("${projectDir}/paths.txt").text = paths.join('\\n')
+        def home = java.nio.file.Path.of("${projectDir}")
+        def known = [[[server: 'a'], null, home], [null, '/a', home]]
+        known += [[null, null, home.resolve('models')], [null, null, home]]
+        def clusters = known.collect { row -> Profiles.noCluster(row[0], row[1], row[2]) }
+        file("${projectDir}/clusters.json").text = Json.text(clusters)
     }""")
     command = [str(ROOT / "bin" / "nextflow"), "run", "cases.nf", "-profile", "venv"]
     done = subprocess.run(command, cwd=fresh.folder, capture_output=True, text=True, check=False)
@@ -155,6 +162,9 @@ def test_profiles_that_do_not_fit_together_and_the_files_of_a_sheet(fresh: Proje
     home = f"{os.environ['HOME']}/a.h5ad"
     paths = (fresh.folder / "paths.txt").read_text().split("\n")
     assert paths == [home, "/sheets/b/c.h5ad", "/d.h5ad"]
+    *found, nowhere = json.loads((fresh.folder / "clusters.json").read_text())
+    assert found == [[], [], []]
+    assert f"no Kubernetes cluster is known: expected {fresh.folder}/.kube/config" in nowhere[0]
     answers = json.loads((fresh.folder / "said.json").read_text())
     for (*case, expected), said in zip(PROFILES, answers, strict=True):
         assert len(said) == len(expected), (case, said)
@@ -181,7 +191,7 @@ def test_what_the_plan_refuses_is_said_plainly(project: Project) -> None:
 
 
 def test_a_missing_registry_is_said(project: Project, tmp_path: Path) -> None:
-    (tmp_path / "k8s.config").write_text("process.executor = 'k8s'\n")
+    (tmp_path / "k8s.config").write_text("process.executor = 'k8s'\nk8s.client.server = 'x'\n")
     done = project.run("-c", str(tmp_path / "k8s.config"), "-profile", "docker", profile=None)
     assert done.returncode == 1
     assert "name the same with --registry R" in done.stdout + done.stderr

@@ -116,7 +116,7 @@ def test_scenarios(tmp_path: Path) -> None:
     """Mock cells are made, hidden, integrated and scored, all models of a scenario together."""
     models = ("modality_mean", "multimodal_oracle", "ridge_pca")
     build("build-envs", "multimodal", models)
-    sizes = ["--cells", "160", "--genes", "60", "--peaks", "120", "--proteins", "6"]
+    sizes = ["--cells", "240", "--genes", "60", "--peaks", "120", "--proteins", "6"]
     done = Launch(tmp_path).run(
         "venv", "--tasks", "multimodal", "--scenarios", "bridge,mosaic", *sizes,
         "--models", ",".join(models),
