@@ -268,7 +268,7 @@ def read_bed(path: Path, rows: Sequence[str], length: int, classes: Sequence[str
     for count, line in enumerate(path.read_text().splitlines(), 1):
         fields = line.split("\t")
         where = f"{path}, line {count}"
-        if len(fields) < 4 or not (fields[1].isdigit() and fields[2].isdigit()):
+        if len(fields) < 4 or not (fields[1].isdecimal() and fields[2].isdecimal()):
             raise ContractError(f"{where}: expected sequence, start, end, class; found '{line}'")
         name, start, end, kind = fields[0], int(fields[1]), int(fields[2]), fields[3]
         if name not in number:

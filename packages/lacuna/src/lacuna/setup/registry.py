@@ -246,7 +246,7 @@ def listing(
 
 
 def tasks_of(chosen: Sequence[Recipe]) -> str:
-    """The tasks that some of these models does, joined by commas."""
+    """The tasks that some of these models do, joined by commas."""
     return ",".join(sorted({task for r in chosen for task in r.manifest.get("tasks") or ()}))
 
 
