@@ -15,8 +15,8 @@ from lacuna.cli.synthetic import run
 
 #: The same for all models.
 NETWORK = (
-    "--device=cpu", "--encoder=cnn", "--hidden-dim=16", "--num-layers=4", "--batch-size=1",
-    "--lr=0.002",
+    "--device=cpu", "--encoder=cnn", "--hidden-dim=32", "--num-layers=4", "--batch-size=1",
+    "--lr=0.004",
 )  # fmt: skip
 LONGEST = 20_000
 
@@ -32,9 +32,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=words, default="1,2,3")
     parser.add_argument("--max-durations", type=words, default=f"{LONGEST},1000")
     parser.add_argument("--seq-length", type=int, default=10_000)
-    parser.add_argument("--num-train", type=int, default=1024)
+    parser.add_argument("--num-train", type=int, default=2048)
     parser.add_argument("--num-val", type=int, default=32)
-    parser.add_argument("--num-test", type=int, default=40)
+    parser.add_argument("--num-test", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=2)
     args = parser.parse_args()
     for preset in args.presets:

@@ -6,7 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lacuna_contract.sequences import BASES
+
 STEM = 15  # positions that the first convolution of the cnn sees: a splice site
+WORD = 5  # bases of the words that the cnn looks up: a codon and what is beside it
 #: Layers are computed again in the backward pass above so many numbers per layer.
 RECOMPUTE = 1 << 22
 
@@ -86,14 +89,28 @@ class Stack(nn.Module):
 
 
 class Stem(nn.Module):
-    """A convolution over the features."""
+    """A convolution over the features; where they are one-hot bases, a vector for the word of
+    `WORD` bases around each position, too. What tells exons is how often codons are used: a
+    convolution, which adds up bases, has no number for a codon, and many layers learn it slowly."""
 
     def __init__(self, features: int, width: int):
         super().__init__()
         self.conv = nn.Conv1d(features, width, STEM, padding="same")
+        self.words = None
+        if features == len(BASES):
+            self.words = nn.Embedding(len(BASES) ** WORD, width)
+            nn.init.normal_(self.words.weight, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x.mT).mT
+        found = self.conv(x.mT).mT
+        return found if self.words is None else found + self.words(words(x))
+
+
+def words(onehot: Tensor) -> Tensor:
+    """(B, T, bases) to (B, T) the number of the word around each position; N beyond the ends."""
+    codes = F.pad(onehot.argmax(-1), (WORD // 2, WORD // 2), value=BASES.index("N"))
+    places = len(BASES) ** torch.arange(WORD, device=codes.device)
+    return codes.unfold(1, WORD, 1) @ places
 
 
 class BiLSTM(nn.Module):
@@ -108,8 +125,9 @@ class BiLSTM(nn.Module):
 
 
 def cnn(features: int, width: int, layers: int) -> nn.Module:
-    """Dilations 1, 4, 16, 64 and again: with 9 taps no position between them is left out."""
-    blocks = [Layer(width, Dilated(width, 4 ** (i % 4))) for i in range(layers)]
+    """Dilations 1, 3, 9, 27, 81 and again: with 9 taps no position between them is left out, and
+    from the second layer on what is added up is in one frame of codons."""
+    blocks = [Layer(width, Dilated(width, 3 ** (i % 5))) for i in range(layers)]
     return Stack(Stem(features, width), blocks, width)
 
 
