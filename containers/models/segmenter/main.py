@@ -17,8 +17,8 @@ from lacuna_contract.sequences import Segmentation
 
 @model("segmentation")
 def predict(
-    data, *, head, encoder="cnn", features="onehot", max_duration=20_000, hidden_dim=16,
-    num_layers=4, batch_size=1, lr=2e-3, head_lr=10.0, epochs=6, patience=5, prior=1.0,
+    data, *, head, encoder="cnn", features="onehot", max_duration=20_000, hidden_dim=32,
+    num_layers=4, batch_size=1, lr=4e-3, head_lr=10.0, epochs=2, patience=5, prior=1.0,
     backend="streaming", triton=True, checkpoint_dir=None, name=None, resume=False, log_every=10,
     device="cpu", threads=1, seed=0,
 ):  # fmt: skip

@@ -36,12 +36,12 @@ class Settings:
     encoder: str = "cnn"
     features: str = "onehot"
     max_duration: int = 20_000
-    hidden_dim: int = 16
+    hidden_dim: int = 32
     num_layers: int = 4
     batch_size: int = 1
-    lr: float = 2e-3
+    lr: float = 4e-3
     head_lr: float = 10.0
-    epochs: int = 6
+    epochs: int = 2
     patience: int = 5
     clip: float = 1.0
     weight_decay: float = 0.01

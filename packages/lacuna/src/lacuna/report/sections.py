@@ -220,11 +220,14 @@ def _metric_table(runs: Sequence[Run], facts: Mapping[str, MetricFacts], place: 
             else:
                 values[run.name, metric].append(value)
     means = {key: over_seeds(own) for key, own in values.items()}
+    # What nobody has a value of is named below the table, with the reason.
+    known = {metric for _, metric in means}
+    facts = {name: fact for name, fact in facts.items() if name in known}
     best = {}
     for name, metric in facts.items():
-        known = {n: means[n, name].mean for n in names if (n, name) in means and not control[n]}
-        top = metric.best(known.values())
-        best[name] = {n for n, value in known.items() if value == top}
+        own = {n: means[n, name].mean for n in names if (n, name) in means and not control[n]}
+        top = metric.best(own.values())
+        best[name] = {n for n, value in own.items() if value == top}
 
     def cell(name: str, metric: str) -> str:
         if (name, metric) not in means:

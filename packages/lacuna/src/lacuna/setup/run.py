@@ -25,7 +25,7 @@ DEFAULTS = {
     # about 3 s a test sequence, the four models together about 0.2 s a step. 24 test sequences
     # have, in 99 of 100 draws, the 20 complete introns that a divergence of their durations needs.
     "--lengths": "10000",
-    "--num_train": "64",
+    "--num_train": "256",
     "--num_val": "16",
     "--num_test": "24",
     "--models": "core",
