@@ -1,18 +1,24 @@
 """Ridge over genes against scikit-learn, gene by gene; and in pieces as in one."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
+from lacuna.authoring import reconstruction
 from lacuna.setup.common import ROOT
+from lacuna_contract import harness
 from lacuna_contract.authoring import Chunk
+
+FOLDER = ROOT / "containers/models/ridge"
 
 
 @pytest.fixture(scope="module")
 def ridge():
     space: dict = {}
-    exec((ROOT / "containers/models/ridge/main.py").read_text(), space)
+    exec((FOLDER / "main.py").read_text(), space)
     return space
 
 
@@ -80,11 +86,23 @@ def test_it_predicts_better_than_the_rates(ridge, whole):
     assert np.mean((found - true) ** 2) < 0.9 * np.mean((np.outer(depth, rate)[hidden] - true) ** 2)
 
 
+def test_the_harness_runs_it(tmp_path):
+    """Whose own parameters, such as `cells`, are no parameters of a variant."""
+    case = next(iter(reconstruction.cases(tmp_path)))
+    (tmp_path / "params.json").write_text('{"seed": 1, "fitted": 250}')
+    words = ["--input", case.input, "--params", tmp_path / "params.json"]
+    words += ["--output", tmp_path / "out.h5ad", "--metadata", tmp_path / "out.json"]
+    assert harness.main([str(word) for word in (FOLDER / "main.py", *words)]) == 0
+    details = json.loads((tmp_path / "out.json").read_text())["details"]
+    assert details["cells"] == 250
+    assert details["penalty"] in (0.3, 1, 3, 10, 30)
+
+
 def test_of_many_cells_a_sample_is_fitted_and_all_are_predicted(ridge, whole):
-    found, about = predictions(ridge, pieces(whole, 30, 60), cells=50)
+    found, about = predictions(ridge, pieces(whole, 30, 60), fitted=50)
     assert about["cells"] == 50
     assert found.shape == (whole[1].sum(),)
-    np.testing.assert_array_equal(found, predictions(ridge, pieces(whole, 30, 60), cells=50)[0])
+    np.testing.assert_array_equal(found, predictions(ridge, pieces(whole, 30, 60), fitted=50)[0])
     assert not np.array_equal(found, predictions(ridge, pieces(whole, 30, 60))[0])
 
 

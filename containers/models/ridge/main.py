@@ -159,14 +159,14 @@ def hold_out(hidden, fraction, rng):
 class Ridge:
     """Each gene's residual as a linear function of those of the other genes of the cell, with the
     penalty whose predictions of visible entries are best when those are hidden too (by Poisson
-    likelihood). Fitted to at most `cells` cells, drawn at random; predicts any number."""
+    likelihood). Fitted to at most `fitted` cells, drawn at random; predicts any number."""
 
     def __init__(
-        self, *, penalties=(0.3, 1, 3, 10, 30), sources=3000, sweeps=4, cells=20_000,
+        self, *, penalties=(0.3, 1, 3, 10, 30), sources=3000, sweeps=4, fitted=20_000,
         kind="hidden", seed=0,
     ):  # fmt: skip
         self.penalties, self.sources, self.sweeps = penalties, sources, sweeps
-        self.most, self.kind, self.rng = cells, kind, np.random.default_rng(seed)
+        self.most, self.kind, self.rng = fitted, kind, np.random.default_rng(seed)
 
     def fit(self, chunks):
         counts, hidden = sample(chunks, self.most, self.rng)
