@@ -68,7 +68,8 @@ class Plan {
     static private String problem(Map row, Object sheet) {
         if (!row.source) { return null }
         def file = source(row, sheet)
-        def why = Paths.unfit(file.toString()) ?: (Files.exists(file) ? null : 'there is no such file')
+        // Of a question mark, as URLs have it, a shell makes another file in the same folder; a download is alone in its own.
+        def why = Paths.unfit(row.source.contains('://') ? file.toString().replace('?', '') : file.toString()) ?: (Files.exists(file) ? null : 'there is no such file')
         return why ? "dataset '${row.dataset}': ${row.source} (${file}): ${why}" : null
     }
 

@@ -1,10 +1,13 @@
 """Every expected run leaves a record, no failure stops others, -resume does only what is new."""
 
+import functools
 import os
 import re
 import signal
 import subprocess
+import threading
 import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,9 @@ SLOW_ANSWER = {"default": {"do": "wait", "seconds": 1}}
 @pytest.fixture(scope="module")
 def mixed(project: Project) -> Done:
     """One run of models that behave in every way, over two seeds."""
-    project.model("good", variants={"default": {}, "two": {"x": 1}})
+    # More than any machine has: what this one has is asked for instead.
+    greedy = {"cpus": 4096, "memory": "900 TB"}
+    project.model("good", variants={"default": {}, "two": {"x": 1}}, resources=greedy)
     project.model("knows", control="ceiling", variants={"default": {"do": "truth"}})
     project.model("crash", variants={"default": {"do": "crash"}})
     project.model("declined", not_applicable="needs a GPU")
@@ -205,11 +210,18 @@ def test_a_dataset_that_is_refused_does_not_stop_the_others(fresh: Project, tmp_
     (tmp_path / "Anne's good (1).h5ad").write_text("counts")
     (tmp_path / "bad.h5ad").write_text("fractions")
     sheet = tmp_path / "Anne's (new) sheet.csv"
-    sheet.write_text("dataset,path\nmine,Anne's good (1).h5ad\nyours,bad.h5ad\n")
-    done = fresh.run("--sheet", str(sheet))
+    files = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/Anne%27s%20good%20(1).h5ad?download=1"
+        rows = f"mine,Anne's good (1).h5ad\nyours,bad.h5ad\ntheirs,{url}\n"
+        sheet.write_text(f"dataset,path\n{rows}")
+        done = fresh.run("--sheet", str(sheet))
+        server.shutdown()
     assert done.returncode == 1
     runs = fresh.results()
     assert runs["good/mine/mask_15_seed_42"]["status"] == "ok"
+    assert runs["good/theirs/mask_15_seed_42"]["status"] == "ok"
     lost = runs["good/yours/mask_15_seed_42"]
     assert (lost["status"], lost["reason"]) == (
         "lost", "bad.h5ad: X holds fractions, expected counts"
