@@ -14,7 +14,7 @@ from lacuna.authoring import reconstruction
 from lacuna.setup import environments
 from lacuna.setup.common import ROOT
 from lacuna.setup.registry import model
-from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad
+from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_names, read_uns
 from lacuna_contract.schema import read_json
 from lacuna_contract.supervise import sha256
 
@@ -108,6 +108,28 @@ def test_true_mean_bins_give_nearly_the_true_rates(bins, world):
     assert np.corrcoef(found.ravel(), true.ravel())[0, 1] > 0.98
 
 
+def test_genes_that_vary_together_have_components_near_each_other():
+    """Three programs of twenty genes, each switched on in a third of the cells; the entries that
+    are hidden, a whole gene among them, make no difference."""
+    space: dict = {}
+    exec((FOLDER / "genes.py").read_text(), space)
+    rng = np.random.default_rng(0)
+    program, kind = np.arange(60) % 3, rng.integers(0, 3, 300)
+    rates = rng.gamma(2.0, 1.0, 60) * np.where(program == kind[:, None], 3.0, 0.3)
+    counts, hidden = rng.poisson(rates), rng.random((300, 60)) < 0.2
+    hidden[:, 7] = True
+    visible = sparse.csr_matrix(np.where(hidden, 0, counts))
+    found = space["components"](visible, sparse.csr_matrix(hidden), 4, np.random.default_rng(1))
+    assert found.shape == (60, 5)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose([found[:, 0].std(), found[:, 1:].std()], 1)
+    rest = np.delete(found[:, 1:], 7, axis=0)
+    near = (rest @ rest.T) / np.outer(*2 * [np.linalg.norm(rest, axis=1)])
+    same = np.equal.outer(np.delete(program, 7), np.delete(program, 7))
+    assert near[same].mean() > 0.8
+    assert near[~same].mean() < 0
+
+
 BAD = {
     "missing": "18 of 39 weights are missing, such as ",
     "vocabulary": "encoder.embedding.weight: (93, 16), expected (103, 16) by args.json",
@@ -132,18 +154,31 @@ def room(tmp_path_factory):
         seen = sparse.diags_array([-1.0] + 19 * [1.0], shape=(20, 30), dtype=np.float32)
         out.csr("X", np.float32).append(seen.tocsr())
         out.uns({"task": "reconstruction", "kind": "hidden", "n_hidden": 1})
+    with open_h5ad(room / "plain.h5ad") as file:
+        plain, about = Matrix(file["X"]).rows(0, 300), read_uns(file)
+        names, symbols = read_names(file, "obs"), read_names(file, "var")
+    with H5adWriter(room / "with_symbols.h5ad", names, [f"ENSG{j:011}" for j in range(100)]) as out:
+        out.csr("X", np.float32).append(plain)
+        out.column("var", "symbol", symbols)
+        out.uns(about)
     jobs = [
         {"name": "pretrained", "params": PRETRAINED, "checkpoint": "plain"},
         {"name": "pretrained_flash", "params": PRETRAINED, "checkpoint": "flash"},
         {
             "name": "finetuned",
-            "params": PRETRAINED | {"steps": 40, "rate": 5e-3},
+            "params": PRETRAINED | {"steps": 400, "every": 10, "patience": 2, "rate": 5e-3},
             "checkpoint": "flash",
         },
         {
             "name": "short_context",
             "params": PRETRAINED | {"steps": 2, "context": 20},
             "checkpoint": "plain",
+        },
+        {
+            "name": "ensembl",
+            "params": PRETRAINED,
+            "checkpoint": "plain",
+            "input": "with_symbols.h5ad",
         },
         {"name": "no_checkpoint", "params": PRETRAINED},
         {"name": "foreign", "params": {"steps": 2}, "input": "foreign.h5ad"},
@@ -190,6 +225,11 @@ def test_both_spellings_of_attention_are_the_same_network(room):
     assert np.std(plain) > 0.1
 
 
+def test_ensembl_ids_are_matched_through_the_column_of_symbols(room):
+    assert said(room, "ensembl") == {"code": 0, "said": ""}
+    np.testing.assert_array_equal(values(room / "ensembl.h5ad"), values(room / "pretrained.h5ad"))
+
+
 def test_every_hidden_entry_is_predicted_and_fitting_further_helps(room):
     with h5py.File(room / "cases/plain/truth.h5ad") as file:
         true = file["X/data"][:]
@@ -199,9 +239,15 @@ def test_every_hidden_entry_is_predicted_and_fitting_further_helps(room):
         assert len(found) == len(true)
         errors[name] = np.mean(found - true * np.log(np.maximum(found, 1e-6)))
     assert errors["finetuned"] < errors["pretrained"]
-    scores = json.loads((room / "finetuned.json").read_text())["details"]["held_out"]
-    assert list(scores)[0] == "0"
-    assert len(scores) == 11
+
+
+def test_fitting_further_ends_when_held_out_values_are_no_longer_predicted_better(room):
+    details = json.loads((room / "finetuned.json").read_text())["details"]
+    steps = [int(step) for step in details["held_out"]]
+    scores = list(details["held_out"].values())
+    assert steps == list(range(0, steps[-1] + 1, 10))
+    assert 0 < details["steps"] == steps[-3] < 375, "two scores after the best, before all passes"
+    assert scores[-3] == min(scores)
 
 
 def test_without_a_checkpoint_it_declines_and_says_what_is_missing(room):

@@ -6,6 +6,7 @@ import bins
 import numpy as np
 import published
 import torch
+from genes import SAMPLE, components, scales
 from package import GeneVocab, binning, masked_mse_loss, scgpt, tokenize_and_pad_batch
 from scipy import sparse
 
@@ -19,7 +20,6 @@ VOCABULARY = Path(scgpt.__file__).parent / "tokenizer/default_census_vocab.json"
 HUMAN = ("human", "homo sapiens", "h. sapiens", "hs", "9606")
 CLIP = 10.0  # of the gradient's norm: losses are squares of bins, up to 50 each
 WARM_UP = 20
-SAMPLE = 2000  # cells from which genes' distributions over bins are counted
 TOKENS = 20_000  # that go through a network at once
 SCORED = 200  # cells whose held-out entries choose the weights
 
@@ -35,17 +35,6 @@ def match(names, vocab):
         tokens.append(-1 if token in taken else token)
         taken.add(token)
     return np.array(tokens)
-
-
-def scales(counts, hidden, passes=3):
-    """Depth of each cell and rate of each gene, of visible entries only: the floor."""
-    depth = np.ones(counts.shape[0])
-    for _ in range(passes):
-        seen = np.maximum(depth.sum() - hidden.T @ depth, 1e-6)
-        rate = counts.sum(axis=0, dtype=float).A1 / seen
-        seen = np.maximum(rate.sum() - hidden @ rate, 0)
-        depth = (counts.sum(axis=1, dtype=float).A1 + 1) / (seen + 1)
-    return depth, rate
 
 
 class Cells:
@@ -156,24 +145,31 @@ def hold_out(hidden, fraction, rng):
     return (held > hidden).tocsr()
 
 
-def train(predictor, score, *, steps, rate, batch, mask, rng):
+def train(predictor, score, *, steps, every, patience, rate, batch, mask, rng):
     """Fit a network to the visible values of cells: a share of them, drawn anew for each cell from
     the range `mask`, is masked and predicted.
 
-    `score()` is asked ten times for a figure that is less for a better network; the best weights
-    stay. Returns the figures by step.
+    `score()` is asked every so many steps for a figure that is less for a better network; the best
+    weights stay. With a `patience`, the fit ends when that many scores in a row were no better, and
+    its rate is constant; without, it has `steps` steps, and its rate falls to 0 as a cosine.
+
+    Returns the figures by step, and the step of the best.
     """
     network, cells = predictor.network, predictor.cells
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0)
     warm = min(WARM_UP, steps)
-    plan = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda s: min((s + 1) / warm, 0.5 + 0.5 * np.cos(np.pi * s / steps))
-    )
+
+    def share(step):
+        fall = 1 if patience else 0.5 + 0.5 * np.cos(np.pi * step / steps)
+        return min((step + 1) / warm, fall)
+
+    plan = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
 
     def copy():
         return {name: weight.clone() for name, weight in network.state_dict().items()}
 
     many, scores, best, weights = cells.counts.shape[0], {0: score()}, 0, copy()
+    since = 0  # scores since the best
     network.train()
     waiting = np.empty(0, dtype=int)
     for step in range(1, steps + 1):
@@ -195,14 +191,34 @@ def train(predictor, score, *, steps, rate, batch, mask, rng):
             torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
             optimiser.step()
         plan.step()
-        if step * 10 // steps > (step - 1) * 10 // steps:
-            scores[step] = score()
-            if not np.isfinite(scores[step]):
-                raise FloatingPointError(f"the fit diverged: held-out likelihood {scores[step]}")
-            if scores[step] <= min(scores.values()):
-                best, weights = step, copy()
+        if step % every and step < steps:
+            continue
+        scores[step] = score()
+        if not np.isfinite(scores[step]):
+            raise FloatingPointError(f"the fit diverged: held-out likelihood {scores[step]}")
+        since += 1
+        if scores[step] <= min(scores.values()):
+            best, weights, since = step, copy(), 0
+        if patience and since >= patience:
+            break
     network.load_state_dict(weights)
     return scores, best
+
+
+def begin(network, cells, shares, most, rng):
+    """Start a new network from what visible counts say of genes: outputs of the usual size, and
+    embeddings whose first dimensions are the genes' `components`, the others random. Genes that
+    vary together are near each other from the first step on, which attention needs to learn much
+    from few cells."""
+    usual = shares[cells.known].mean(axis=0) @ np.arange(cells.sizes.n_bins)
+    weight = network.encoder.embedding.weight
+    most = min(most, weight.shape[1] - 1)
+    first = components(cells.counts[:, cells.known], cells.hidden[:, cells.known], most, rng)
+    first[:, 0] *= 2  # a single dimension against many
+    tokens = torch.from_numpy(cells.tokens[cells.known])
+    with torch.no_grad():
+        network.decoder.fc[-1].bias.fill_(float(usual))
+        weight[tokens, : first.shape[1]] = weight.std() * torch.from_numpy(first).float()
 
 
 def start(checkpoint, symbols, sizes):
@@ -217,12 +233,14 @@ def start(checkpoint, symbols, sizes):
 
 @model("reconstruction", value_space="counts")
 def predict(
-    counts, hidden, *, pretrained=False, steps=400, passes=20, rate=4e-3, batch=16, context=400,
-    width=64, layers=2, heads=2, mask=(0.15, 0.5), held_out=0.05, genes, symbols, organism=None,
-    checkpoint=None, device="cpu", threads=1, seed=0,
+    counts, hidden, *, pretrained=False, steps=600, every=200, patience=0, passes=20, rate=4e-3,
+    batch=16, context=400, width=64, layers=2, heads=2, loadings=60, mask=(0.15, 0.5),
+    held_out=0.05, genes, symbols, organism=None, checkpoint=None, device="cpu", threads=1, seed=0,
 ):  # fmt: skip
-    """scGPT's masked value prediction: from a checkpoint (`pretrained`), fitted further for `steps`
-    or not; or a small network of the same kind, fitted to the visible values alone."""
+    """scGPT's masked value prediction: from a checkpoint (`pretrained`), as it is (0 `steps`) or
+    fitted further; or a small network of the same kind, fitted to the visible values alone. A fit
+    has `steps` steps, or, with a `patience`, ends when held-out values are no longer predicted
+    better; never more than `passes` times through the cells."""
     if pretrained and checkpoint is None:
         names = "args.json, vocab.json and best_model.pt"
         raise NotApplicable(f"needs a published checkpoint ({names}); name it with --checkpoints")
@@ -259,9 +277,7 @@ def predict(
         inside = Cells(rest, both, tokens, vocab, sizes)
         shares = inside.spread(rng)
         if not pretrained:
-            usual = shares[inside.known].mean(axis=0) @ np.arange(sizes.n_bins)
-            with torch.no_grad():  # outputs are of the right size from the first step on
-                network.decoder.fc[-1].bias.fill_(float(usual))
+            begin(network, inside, shares, loadings, rng)
         fitted = Predictor(network, inside, shares, context, zeros, device)
         steps = min(steps, -(-passes * counts.shape[0] // batch))
         some = np.sort(rng.permutation(counts.shape[0])[:SCORED])
@@ -281,7 +297,10 @@ def predict(
             guess = guess[mine].clip(1e-6)
             return float(np.mean(guess - true[mine] * np.log(guess)))
 
-        scores, best = train(fitted, score, steps=steps, rate=rate, batch=batch, mask=mask, rng=rng)
+        scores, best = train(
+            fitted, score, steps=steps, every=every, patience=patience, rate=rate, batch=batch,
+            mask=mask, rng=rng,
+        )  # fmt: skip
         details |= {"steps": best, "held_out": scores}
     cells = Cells(counts, hidden, tokens, vocab, sizes)
     final = Predictor(network, cells, cells.spread(rng), context, zeros, device)

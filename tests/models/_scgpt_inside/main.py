@@ -47,8 +47,8 @@ def train():
     cells = scgpt_model.Cells(data.counts, data.hidden, tokens, vocab, sizes)
     rng = np.random.default_rng(0)
     fitted = scgpt_model.Predictor(network, cells, cells.spread(rng), 60, True, "cpu")
-    settings = {"steps": 60, "rate": 5e-3, "batch": 16, "mask": (0.15, 0.5), "rng": rng}
-    scgpt_model.train(fitted, lambda: 0.0, **settings)
+    settings = {"steps": 60, "every": 60, "patience": 0, "rate": 5e-3, "batch": 16}
+    scgpt_model.train(fitted, lambda: 0.0, mask=(0.15, 0.5), rng=rng, **settings)
     return network.state_dict(), vocab, sizes
 
 
