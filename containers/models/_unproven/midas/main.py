@@ -84,8 +84,8 @@ class KeepBest(Callback):
 
 @model("multimodal")
 def predict(
-    data, *, latent=32, rate=3e-4, batch=128, epochs=400, patience=30, device="cpu", threads=1,
-    seed=0,
+    data, *, latent=32, width=256, rate=2e-3, batch=64, epochs=200, patience=30, device="cpu",
+    threads=1, seed=0,
 ):  # fmt: skip
     """MIDAS, trained for as long as the loss of held-out cells improves."""
     if not linked(data):
@@ -108,8 +108,9 @@ def predict(
     )
     scmidas.MIDAS.setup_mudata(mdata, batch_key="batch", dims_x=sizes)
     config = load_config() | {
-        "dim_c": latent, "lr_net": rate, "lr_dsc": rate, "num_workers": 0,
-        "persistent_workers": False, "pin_memory": False,
+        "dim_c": latent, "dims_shared_enc": [width, 128], "dims_shared_dec": [128, width],
+        "lr_net": rate, "lr_dsc": rate, "num_workers": 0, "persistent_workers": False,
+        "pin_memory": False,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         midas = scmidas.MIDAS(
@@ -145,4 +146,4 @@ def predict(
             rows = np.searchsorted(cells, asked.cells[to])
             found = np.asarray(block["x_impt"][modality])[rows][:, asked.features]
             imputed[modality][to] = np.log1p(found) if modality == "adt" else found
-    return embedding, imputed, {"epochs": best.best + 1, "held_out": best.scores}
+    return embedding, imputed, {"epochs": best.best + 1, "history": {"held_out": best.scores}}
