@@ -156,6 +156,9 @@ def test_compare_pools_seeds(results, tmp_path, capsys):
     # Student's t for three runs with a standard deviation of 0.01: 4.3027 / sqrt(3) hundredths.
     assert "0.900 [0.875, 0.925]" in said
     assert "3 runs, seeds [1, 2, 3]" in said
+    # Seeds shift every model alike, so the differences within a seed have no spread.
+    assert "paired by seed" in said
+    assert "linear: boundary_f1 +0.100 [+0.100, +0.100]" in said
     with (tmp_path / "compare.csv").open() as file:
         rows = list(csv.DictReader(file))
     row = next(r for r in rows if (r["model"], r["metric"]) == ("linear", "boundary_f1"))

@@ -1,4 +1,5 @@
-"""Results of several runs as one table with intervals over seeds, compare.csv, and their plots."""
+"""Results of several runs as one table with intervals over seeds, the differences between models
+within a seed, compare.csv, and their plots."""
 
 import argparse
 import csv
@@ -6,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lacuna.report.intervals import over_seeds
+from lacuna.report.intervals import over_seeds, paired
 from lacuna.synthetic import _plots, _results
 from lacuna_contract.errors import ContractError
 
@@ -106,7 +107,36 @@ def text(
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
     seeds = [d["settings"]["seed"] for d in documents]
-    return "\n".join([f"{len(documents)} runs, seeds {seeds}: {name}", *lines, ""])
+    found = [f"{len(documents)} runs, seeds {seeds}: {name}", *lines, ""]
+    return "\n".join(found + differences(documents, metrics))
+
+
+def differences(documents: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[str]:
+    """Lines that say by how much the model of the highest boundary F1 differs from the others, with
+    an interval over seeds; no lines where there is but one seed or one model. Windows of one seed
+    are the same for all models, so this tells them apart where the intervals of means do not."""
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    for document in documents:
+        for model, record in document["models"].items():
+            if record["control"] is None:
+                for metric, value in record["metrics"].items():
+                    if value is not None:
+                        seeds = values.setdefault(model, {}).setdefault(metric, {})
+                        seeds[document["settings"]["seed"]] = value
+    f1s = {m: own["boundary_f1"] for m, own in values.items() if "boundary_f1" in own}
+    if len(f1s) < 2 or len(documents) < 2:
+        return []
+    best = max(f1s, key=lambda model: over_seeds(list(f1s[model].values())).mean)
+    lines = [f"{best}, which has the highest boundary F1, minus ..., paired by seed:"]
+    for model in f1s:
+        parts = []
+        for metric in metrics:
+            both = paired(values[best].get(metric, {}), values[model].get(metric, {}))
+            if both is not None and both.low is not None:
+                parts.append(f"{metric} {both.mean:+.3f} [{both.low:+.3f}, {both.high:+.3f}]")
+        if model != best:
+            lines.append(f"  {model}: {', '.join(parts)}")
+    return [*lines, ""]
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
