@@ -168,6 +168,14 @@ def test_unknown_parameters_are_errors(few, tmp_path, capsys):
     assert "such as epochs=100" in capsys.readouterr().err
 
 
+def test_values_that_no_training_has_are_errors(few, tmp_path, capsys):
+    assert train(few, tmp_path, "epochs=-3", "rate=fast", "held_out=1") == 1
+    said = capsys.readouterr().err
+    assert "epochs=-3; expected a whole number of 1 or more" in said
+    assert "rate='fast'; expected a number greater than 0" in said
+    assert "held_out=1; expected a share" in said
+
+
 def test_a_model_that_there_is_not(few, capsys):
     assert main("train-mosaic-vea", ["--config", str(few)]) == 1
     assert "Did you mean 'mosaic_vae'" in capsys.readouterr().err

@@ -123,6 +123,7 @@ WRONG = [
     (["--mask-percentages=0.15"], "Did you mean '--mask_percentages'?"),
     (["one"], "unexpected word 'one': parameters are given by name, such as --models one"),
     (["--models=one", "two"], "unexpected word 'two'"),
+    (["--tasks=reconstuction"], "unknown task 'reconstuction'. Did you mean 'reconstruction'?"),
     (["-models", "one"], "unknown parameter '-models'. Did you mean '--models'?"),
     (["-profile", "apptainer"], "apptainer pulls its images: build and push them with"),
     (["--engine", "apptainer"], "apptainer pulls its images: build and push them with"),

@@ -32,6 +32,10 @@ def predict(
     """A mosaic variational autoencoder, trained as long as held-out cells gain by it."""
     if likelihood not in ("nb", "zinb"):
         raise ValueError(f"likelihood is '{likelihood}'; expected 'nb' or 'zinb'")
+    how = Schedule(
+        epochs=epochs, batch=batch, rate=rate, expert_rate=expert_rate, warm_up=warm_up,
+        muted=muted, patience=patience, held_out=held_out, batch_sd=batch_sd, save_every=save_every,
+    )  # fmt: skip
     if data.n_cells < 10:
         raise NotApplicable(f"there are {data.n_cells} cells, fewer than 10, to learn from")
     if not linked(data):
@@ -47,10 +51,6 @@ def predict(
         zero_inflated=likelihood == "zinb",
     ).to(device)  # fmt: skip
     cells = cells.to(device)
-    how = Schedule(
-        epochs=epochs, batch=batch, rate=rate, expert_rate=expert_rate, warm_up=warm_up,
-        muted=muted, patience=patience, held_out=held_out, batch_sd=batch_sd, save_every=save_every,
-    )  # fmt: skip
     progress = fit(net, cells, how, state and Path(state), resume)
     mean, var, facts = embed(net, cells)
     imputed = {

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from lacuna_contract.errors import ContractError
 
+#: Whole numbers of a schedule, and the least that each can be.
+LEAST = {"epochs": 1, "batch": 2, "warm_up": 0, "patience": 1, "save_every": 1}
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -35,6 +38,23 @@ class Schedule:
     held_out: float
     batch_sd: float
     save_every: int
+
+    def __post_init__(self):
+        problems = []
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                problems.append(f"{name}={value!r}; expected a whole number of {least} or more")
+        for name in ("rate", "expert_rate", "batch_sd"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not value > 0:
+                problems.append(f"{name}={value!r}; expected a number greater than 0")
+        for name in ("muted", "held_out"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < 1:
+                problems.append(f"{name}={value!r}; expected a share of 0 or more, below 1")
+        if problems:
+            raise ContractError("; ".join(problems))
 
 
 @dataclass

@@ -71,4 +71,4 @@ class Settings:
         if self.encoder == "bilstm" and self.hidden_dim % 2:
             problems.append(f"hidden_dim={self.hidden_dim}; the encoder bilstm needs an even one")
         if problems:
-            raise ContractError("\n  ".join(problems))
+            raise ContractError("; ".join(problems))

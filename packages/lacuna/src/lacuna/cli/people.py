@@ -21,7 +21,10 @@ DATA: dict[str, dict[str, Any]] = {
     "--salt": {"default": "", "help": "a secret, for a blind evaluation"},
 }
 MODELS: dict[str, dict[str, Any]] = {
-    "--models": {"default": "all", "help": "all, core, or names: svd,knn.wide (%(default)s)"},
+    "--models": {
+        "default": "all",
+        "help": "all, core, or names: svd is all variants of it, svd.default one (%(default)s)",
+    },
     "--models-dir": {
         "type": Path, "action": "append", "default": [],
         "help": "another folder of model folders; containers/models is always one",

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lacuna.parameters import words as split
 from lacuna.setup import debian, environments, images, nextflow
 from lacuna.setup.common import ROOT, SetupError
-from lacuna.setup.registry import Recipe, models, needed, select
+from lacuna.setup.registry import Recipe, models, needed, select, tasks_of
 from lacuna_contract.errors import suggest
 
 # What is run unless the command line says otherwise.
@@ -179,9 +180,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(set(named)) > 1:
             raise SetupError(f"-profile names several engines: {', '.join(named)}; take one")
         own_room, registry = value(given, "--models_dir"), value(given, "--registry")
-        chosen = select(models([own_room] if own_room else []), value(given, "--models") or "core")
-        engine = choose(named[0] if named else asked, registry)
+        found = models([own_room] if own_room else [])
+        chosen = select(found, value(given, "--models") or "core")
         asked_tasks = value(given, "--tasks") or DEFAULTS["--tasks"]
+        check_tasks(asked_tasks, found)
+        engine = choose(named[0] if named else asked, registry)
         set_up(engine, needed(chosen, asked_tasks), registry)
         start = nextflow.command()
         nextflow.check_plugins(profiles)
@@ -192,6 +195,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"Set up after {time.monotonic() - begin:.0f} s", file=sys.stderr)
     sys.stdout.flush()
     return os.execv(start[0], [*start, *words])  # never returns
+
+
+def check_tasks(asked: str, found: Sequence[Recipe]) -> None:
+    """`SetupError` with every word that is no task of any model, before anything is built."""
+    there = ["all", *split(tasks_of(found))]
+    if wrong := [word for word in split(asked) if word not in there]:
+        raise SetupError("\n".join(suggest(word, there, "task") for word in wrong))
 
 
 def pipeline(words: Sequence[str], engine: str | None) -> list[str]:
