@@ -4,8 +4,8 @@
 
 Each seed draws data of its own and trains on them. What is finished is kept, so it can be stopped
 and started again. K = 20,000, which splits no segment; --max-durations adds others, for the two
-semi-Markov models alone. The sizes are for two cores and about an hour. Learning rate and width are
-those of the best validation loss of `semicrf` for the time, see docs/segmentation_models.md.
+semi-Markov models alone. The sizes are for two cores and about an hour a preset. Learning rate and
+width are those of the best validation loss of `semicrf`, see docs/segmentation_models.md.
 """
 
 import argparse
