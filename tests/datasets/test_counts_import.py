@@ -63,6 +63,12 @@ def test_every_form_gives_the_same_counts(tmp_path, dense, form, small, monkeypa
     assert list(found.obs.columns) == ["cell_type"]
 
 
+def test_nothing_but_zeros_is_refused(tmp_path, dense):
+    with pytest.raises(ContractError, match="X: every entry is zero; expected counts"):
+        imported(tmp_path, adata_of(sparse.csr_matrix(dense.shape, dtype=np.float32)))
+    assert not (tmp_path / "out.h5ad").exists()
+
+
 def test_bool_counts(tmp_path, dense):
     with h5py.File(tmp_path / "in.h5ad", "w") as file:
         adata_of(dense).write_h5ad(tmp_path / "b.h5ad")

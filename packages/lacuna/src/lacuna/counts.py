@@ -303,7 +303,7 @@ def import_counts(
         How many cells to take, in their order; drawn with `seed`.
 
     Raises `ContractError` when the file cannot be read, has no such layer or column, repeats a
-    cell's name, has fewer cells, or holds anything but counts.
+    cell's name, has fewer cells, or holds anything but counts, or none.
     """
     with open_source(Path(source), layer) as counts:
         symbols = counts.symbols(symbol)
@@ -314,8 +314,12 @@ def import_counts(
             cells, types = (names and list(compress(names, keep)) for names in (cells, types))
         with H5adWriter(output, cells, counts.genes) as writer:
             x = writer.csr("X", np.float32)
+            seen = 0
             for rows in counts.rows(keep):
+                seen += rows.count_nonzero()
                 x.append(rows)
+            if not seen:
+                raise ContractError(f"{counts.where}: every entry is zero; expected counts")
             if types:
                 writer.column("obs", "cell_type", types)
             if symbols:

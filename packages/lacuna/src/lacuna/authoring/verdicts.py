@@ -171,11 +171,12 @@ def against_floors(subject: Subject, case: Case, mine: dict[str, Any]) -> Check:
         sign = 1 if metric.direction == "max" else -1
         values = {n: s[metric.name] for n, s in scores.items() if s[metric.name] is not None}
         name, value = max(values.items(), key=lambda item: sign * item[1])
-        better = sign * mine[metric.name] > sign * value
+        own, best = f"{mine[metric.name]:.3g}", f"{value:.3g}"
+        # What prints as equal is level: a fit that ends up at the floor is not ahead of it.
+        better = own != best and sign * mine[metric.name] > sign * value
         wins += better
-        rows.append(
-            f"{metric.name} {mine[metric.name]:.3g} ({'+' if better else '-'} {name} {value:.3g})"
-        )
+        mark = "+" if better else "=" if own == best else "-"
+        rows.append(f"{metric.name} {own} ({mark} {name} {best})")
     said = f"ahead of every floor in {wins} of {len(rows)} metrics: " + ", ".join(rows)
     todo = "a score below the floor is most often a bug: value space, order of genes, depth"
     return Check(what, wins > 0, said, todo)

@@ -87,6 +87,7 @@ def _make(given: argparse.Namespace, settings: Settings, out: Path, truth, confi
     keys = write_mock(out, settings, truth=truth, labels=given.labels, workers=given.workers)
     if config is not None:
         write_config(config, Config(out, keys, settings))
+    print("wrote " + ", ".join(str(path) for path in (out, truth, config) if path is not None))
 
 
 def _run(parser: argparse.ArgumentParser, work: Callable[[], None]) -> int:
