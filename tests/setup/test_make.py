@@ -1,5 +1,6 @@
 """The targets of the Makefile that a person types, by the commands that they would run."""
 
+import os
 import shlex
 import subprocess
 
@@ -12,7 +13,9 @@ from lacuna.setup.common import ROOT
 def commands(*words: str) -> list[list[str]]:
     """The command lines of a target, none of which is executed."""
     call = ["make", "--dry-run", "--always-make", *words]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True)
+    # `make test` hands its own flags and level on to every make below it.
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    done = subprocess.run(call, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     return [shlex.split(line) for line in done.stdout.replace("\\\n", " ").splitlines()]
 
 
