@@ -22,8 +22,8 @@ DEFAULTS = {
     "--mask_percentages": "0.15,0.30",
     "--seeds": "1,2,3",
     "--scenario_seeds": "1",
-    # Segmentation in some minutes of two cores, too little for a good model (a tenth of the steps in
-    # docs/segmentation_models.md). 24 test sequences have, in 99 of 100 draws, the 20 complete
+    # Segmentation in some minutes of two cores, too little for a good model: an eighth of the steps
+    # in docs/segmentation_models.md. 24 test sequences have, in 99 of 100 draws, the 20 complete
     # introns that a divergence of their durations needs.
     "--lengths": "10000",
     "--num_train": "256",
