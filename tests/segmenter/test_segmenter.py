@@ -1,4 +1,4 @@
-"""containers/models/segmenter: the functions of checks.py, run once in the model's environment."""
+"""containers/models/segmenter: what each checks_*.py finds, run in the model's environment."""
 
 import ast
 import functools
@@ -14,21 +14,22 @@ from lacuna.setup.environments import build
 from lacuna.setup.registry import model
 
 FOLDER = ROOT / "containers/models/segmenter"
-FILE = Path(__file__).with_name("checks.py")
-NAMES = [
-    node.name
-    for node in ast.parse(FILE.read_text()).body
-    if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
-]
+FILES = sorted(Path(__file__).parent.glob("checks_*.py"))
+
+
+def names(file: Path) -> list[str]:
+    nodes = ast.parse(file.read_text()).body
+    functions = [node.name for node in nodes if isinstance(node, ast.FunctionDef)]
+    return [name for name in functions if name.startswith("check_")]
 
 
 @functools.cache
-def outcomes() -> dict[str, str | None]:
-    """What went wrong in each function; None for what is well."""
+def outcomes(file: Path) -> dict[str, str | None]:
+    """What went wrong in each function of a file; None for what is well."""
     recipe = model(FOLDER)
     build(recipe)
     done = subprocess.run(
-        [recipe.env / "bin/python", "-W", "ignore", FILE],
+        [recipe.env / "bin/python", "-W", "ignore", file],
         env={**os.environ, "PYTHONPATH": str(FOLDER), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
@@ -37,6 +38,9 @@ def outcomes() -> dict[str, str | None]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_check(name):
-    assert outcomes()[name] is None, outcomes()[name]
+CHECKS = [(file, name) for file in FILES for name in names(file)]
+
+
+@pytest.mark.parametrize(("file", "name"), CHECKS, ids=[name for _, name in CHECKS])
+def test_check(file, name):
+    assert outcomes(file)[name] is None, outcomes(file)[name]

@@ -96,6 +96,33 @@ def test_what_cannot_be(data, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "o").exists()
 
 
+def test_words_that_there_are_not(tmp_path, capsys):
+    base = ["run", "--data-dir", str(tmp_path), "--output-dir", str(tmp_path / "o")]
+    for flag, there in (
+        ("--encoder", "mamba_stub"), ("--features", "kmer"), ("--backend", "reference"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit):
+            command([*base, flag, "cn"])
+        said = capsys.readouterr().err
+        assert f"{flag}: invalid choice: 'cn'" in said
+        assert there in said
+
+
+def test_what_takes_long_comes_after_what_may_refuse(data, tmp_path, monkeypatch):
+    ran = []
+
+    def refuses(name, *_):
+        ran.append(name)
+        return module._results.failed("it refuses", None)
+
+    monkeypatch.setattr(module, "_run_model", refuses)
+    words = ["run", "--data-dir", data, "--output-dir", tmp_path, *SMALL]
+    assert command([str(word) for word in words]) == 1
+    assert ran == [*HEADS, "exact_posterior"]
+    found = json.loads((tmp_path / "metrics.json").read_text())["models"]
+    assert list(found) == ["exact_posterior", *HEADS]
+
+
 def test_what_it_writes(results):
     document = json.loads((results / "metrics.json").read_text())
     assert list(document["models"])[-len(HEADS) :] == HEADS

@@ -37,16 +37,30 @@ class Layer(nn.Module):
         return branch(self.norm(x))
 
 
+class Convolution(nn.Conv1d):
+    """A convolution along positions of (B, T, width), as long as its input. To torch it is one of
+    pictures of one row, whose channels lie together: on a CPU half of the time of a `Conv1d`."""
+
+    def __init__(self, features: int, width: int, taps: int, dilation: int = 1):
+        super().__init__(features, width, taps, padding="same", dilation=dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        picture, weight = x.mT.unsqueeze(2), self.weight.unsqueeze(2)
+        dilation = (1, *self.dilation)
+        found = F.conv2d(picture, weight, self.bias, padding="same", dilation=dilation)
+        return found.squeeze(2).mT
+
+
 class Dilated(nn.Module):
     """A convolution of 9 taps, `dilation` positions apart, and a product per position."""
 
     def __init__(self, width: int, dilation: int, taps: int = 9):
         super().__init__()
-        self.conv = nn.Conv1d(width, width, taps, padding="same", dilation=dilation)
+        self.conv = Convolution(width, width, taps, dilation)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(F.gelu(self.conv(x.mT).mT))
+        return self.out(F.gelu(self.conv(x)))
 
 
 class Reversed(nn.Module):
@@ -95,14 +109,14 @@ class Stem(nn.Module):
 
     def __init__(self, features: int, width: int):
         super().__init__()
-        self.conv = nn.Conv1d(features, width, STEM, padding="same")
+        self.conv = Convolution(features, width, STEM)
         self.words = None
         if features == len(BASES):
             self.words = nn.Embedding(len(BASES) ** WORD, width)
             nn.init.normal_(self.words.weight, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = self.conv(x.mT).mT
+        found = self.conv(x)
         return found if self.words is None else found + self.words(words(x))
 
 

@@ -18,7 +18,7 @@ from lacuna_contract.sequences import Segmentation
 @model("segmentation")
 def predict(
     data, *, head, encoder="cnn", features="onehot", max_duration=20_000, hidden_dim=32,
-    num_layers=4, batch_size=1, lr=4e-3, head_lr=10.0, epochs=2, patience=5, prior=1.0,
+    num_layers=4, batch_size=1, lr=4e-3, duration_lr=10.0, epochs=2, patience=5, prior=1.0,
     backend="streaming", triton=True, checkpoint_dir=None, name=None, resume=False, log_every=10,
     device="cpu", threads=1, seed=0,
 ):  # fmt: skip
@@ -30,8 +30,8 @@ def predict(
     settings = Settings(
         head=head, classes=len(data.classes), encoder=encoder, features=features,
         max_duration=max_duration, hidden_dim=hidden_dim, num_layers=num_layers,
-        batch_size=batch_size, lr=lr, head_lr=head_lr, epochs=epochs, patience=patience,
-        prior=prior, backend=backend, triton=triton, seed=seed,
+        batch_size=batch_size, lr=lr, duration_lr=duration_lr, epochs=epochs,
+        patience=patience, prior=prior, backend=backend, triton=triton, seed=seed,
     )  # fmt: skip
     encoders.check(encoder, device)
     torch.set_num_threads(threads)

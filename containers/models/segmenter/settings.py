@@ -20,8 +20,8 @@ class Settings:
     batch_size
         Sequences per step. They pass through the model a few at a time, so it costs no memory.
     lr
-        The highest learning rate, reached after the warm-up; it falls to 0 along a cosine. A
-        head's scores, which are few and far from where they begin, learn `head_lr` times as fast.
+        The highest learning rate, reached after the warm-up; it falls to 0 along a cosine. Scores
+        of durations, far from where they begin, learn `duration_lr` times as fast.
     patience
         Epochs without a better loss of the validation sequences, after which training ends.
     prior
@@ -40,7 +40,7 @@ class Settings:
     num_layers: int = 4
     batch_size: int = 1
     lr: float = 4e-3
-    head_lr: float = 10.0
+    duration_lr: float = 10.0
     epochs: int = 2
     patience: int = 5
     clip: float = 1.0
@@ -63,7 +63,7 @@ class Settings:
             value = getattr(self, field)
             if type(value) is not int or value < 1:
                 problems.append(f"{field}={value!r}; expected a whole number of 1 or more")
-        for field in ("lr", "head_lr", "clip"):
+        for field in ("lr", "duration_lr", "clip"):
             if not getattr(self, field) > 0:
                 problems.append(f"{field}={getattr(self, field)!r}; expected more than 0")
         if not self.prior >= 0:

@@ -36,15 +36,16 @@ def digest(data: Sequences) -> str:
 
 
 def optimiser(model: Segmenter, settings: Settings) -> torch.optim.AdamW:
-    """AdamW; matrices of the encoder decay, a head's scores learn faster."""
-    head = list(model.head.parameters())
+    """AdamW; matrices of the encoder decay, scores of durations learn faster."""
     rest = [*model.encoder.parameters(), *model.emissions.parameters()]
+    durations = [p for k, p in model.head.named_parameters() if k.startswith("duration_scores.")]
+    scores = [p for k, p in model.head.named_parameters() if not k.startswith("duration_scores.")]
     groups = [
         {"params": [p for p in rest if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
-        {"params": head, "weight_decay": 0.0},
+        {"params": [p for p in rest if p.dim() <= 1] + scores, "weight_decay": 0.0},
+        {"params": durations, "weight_decay": 0.0},
     ]
-    for group, scale in zip(groups, (1.0, 1.0, settings.head_lr), strict=True):
+    for group, scale in zip(groups, (1.0, 1.0, settings.duration_lr), strict=True):
         group["scale"] = scale
     return torch.optim.AdamW([g for g in groups if g["params"]], settings.lr, betas=(0.9, 0.98))
 
