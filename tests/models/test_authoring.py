@@ -43,7 +43,11 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 def failures(folder: Path) -> dict[str, str]:
-    return {v.name: f"{v.said} -> {v.todo}" for v in check(folder) if not v.passed}
+    return {v.name: f"{v.said} -> {v.todo}" for v in check(folder) if v.passed is False}
+
+
+def left(folder: Path) -> list[str]:
+    return [v.name for v in check(folder) if v.passed is None]
 
 
 def test_a_new_model_passes(folder, capsys):
@@ -78,6 +82,7 @@ def test_names_that_cannot_be_used(name, task, message, tmp_path):
 def test_a_missing_lock_and_a_stale_one(folder):
     replace(folder / "pyproject.toml", "dependencies = []", 'dependencies = ["tqdm"]')
     assert "is not what pyproject.toml asks for" in failures(folder)["packages"]
+    assert left(folder) == ["installation", "every run"]
     (folder / "requirements.lock").unlink()
     assert f"is missing -> run bin/lock {folder}" in failures(folder)["packages"]
 
@@ -119,6 +124,31 @@ def test_a_package_that_is_missing_is_told_with_what_to_do(folder):
     assert f"{todo}, then run bin/lock {folder}; the end of its standard error" in first
     replace(folder / "main.py", "import numpy as np\n", "import numpy as np\nimport umap\n")
     assert f"{todo}, then run bin/lock {folder}" in failures(folder)["installation"]
+
+
+def test_what_can_still_be_tried_is_tried(folder, capsys):
+    """The plain data fail, and so does the other variant on them; all other data do not."""
+    last, plain = "return np.maximum(", "len(x) == 300 and 0.1 < hidden.mean() < 0.2"
+    replace(folder / "main.py", last, f"assert not ({plain}), 'of all numbers'\n    {last}")
+    assert main([str(folder)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("Traceback") == 1
+    assert "FAIL  variant deep: failed: the model exited with code 1: AssertionError: of" in said
+    assert "PASS  half of the entries hidden: the mean" in said
+    assert "PASS  12 cells x 6 genes" in said
+    needs = "not tried: needs '300 cells x 100 genes, 15 % hidden'"
+    assert f"----  same seed, same prediction: {needs}" in said
+    fails, rest = said.splitlines()[-2:]
+    assert fails.startswith("my_model fails 4 of 13 checks: 300 cells x 100 genes, 15 % hidden; ")
+    names = "value space; same seed, same prediction; better than doing nothing clever"
+    assert rest == f"not tried: {names}"
+
+
+def test_after_a_run_without_an_end_no_other_is_tried(folder):
+    replace(folder / "main.py", "return np.maximum(", "import time; time.sleep(600)\n    return (")
+    replace(folder / "model.json", '"time": "10 min"', '"time": "5 s"')
+    assert list(failures(folder)) == ["300 cells x 100 genes, 15 % hidden"]
+    assert left(folder)[-1] == "variants and other data"
 
 
 def test_declining_is_fine_but_not_for_plain_data(folder):

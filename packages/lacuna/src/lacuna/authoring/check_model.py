@@ -1,12 +1,12 @@
 """Prove a model's folder before any pipeline run: a verdict for each thing that can go wrong."""
 
 import argparse
-import itertools
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lacuna import choice
 from lacuna.authoring import cases
@@ -14,6 +14,9 @@ from lacuna.authoring.cases import Case
 from lacuna.authoring.places import place
 from lacuna.authoring.subject import Subject
 from lacuna.authoring.verdicts import (
+    AHEAD,
+    REPEATED,
+    SPACE,
     Check,
     against_floors,
     alike,
@@ -23,6 +26,7 @@ from lacuna.authoring.verdicts import (
     outcome,
     repeated,
     show,
+    untried,
     value_space,
 )
 from lacuna.plan import wrong
@@ -32,9 +36,13 @@ from lacuna.setup.registry import Recipe, model
 from lacuna_contract.errors import ContractError
 from lacuna_contract.schema import read_json
 
+# What comes after the manifest.
+STEPS = ("packages", "installation", "every run")
+
 
 def check(folder: Path, engine: str = "venv", checkpoints: Path | None = None) -> Iterator[Check]:
-    """Every verdict on a model's folder, as it is reached. Ends early when nothing more can be.
+    """Every verdict on a model's folder, as it is reached; of what cannot be tried before something
+    else passes, that.
 
     Raises `SetupError` when the engine does not answer, or there is no folder of checkpoints.
     """
@@ -42,19 +50,23 @@ def check(folder: Path, engine: str = "venv", checkpoints: Path | None = None) -
         recipe = model(folder)
     except SetupError as error:
         yield Check("manifest", False, str(error))
+        yield from untried("needs a manifest", *STEPS)
         return
     if found := wrong(recipe.manifest):
         yield Check("manifest", False, "; ".join(found), "docs/contract.md#model lists every field")
+        yield from untried("needs a manifest that fits", *STEPS)
         return
     yield Check("manifest", True, "model.json fits its schema")
     yield (lock := _lock(recipe, engine))
     if not lock.passed:
+        yield from untried("needs the packages to be right", *STEPS[1:])
         return
     where = place(engine)
     try:
         where.prepare(recipe)
     except SetupError as error:
         yield Check("installation", False, str(error), lacks(recipe, str(error)))
+        yield from untried("needs the installation", *STEPS[2:])
         return
     yield Check("installation", True, f"runs in {where.what}")
     for task in recipe.manifest["tasks"]:
@@ -101,31 +113,47 @@ def _behaviour(subject: Subject, inputs: list[Case]) -> Iterator[Check]:
         yield outcome(plain.what, status, may_decline=True)
         plain, *others = others
         status, room = subject.run(plain)
-    verdict = outcome(plain.what, status, may_decline=False)
-    if status["status"] == "failed" and (todo := lacks(subject.recipe, status["stderr_tail"])):
-        verdict = replace(verdict, todo=f"{todo}; {verdict.todo}")
-    yield verdict
-    if status["status"] != "ok":
-        return
-    best = read_json(room / "metrics.json", "metrics")
+    told: set[str] = set()
+
+    def judged(what: str, status: dict[str, Any], may_decline: bool) -> Check:
+        verdict = outcome(what, status, may_decline)
+        if status["status"] == "failed" and (todo := lacks(subject.recipe, status["stderr_tail"])):
+            verdict = replace(verdict, todo=f"{todo}; {verdict.todo}")
+        # The same failure on other data needs no second traceback.
+        known = verdict.said in told
+        told.add(verdict.said)
+        return replace(verdict, todo="") if known else verdict
+
+    yield judged(plain.what, status, may_decline=False)
+    fine = status["status"] == "ok"
+    best: dict[str, Any] = read_json(room / "metrics.json", "metrics") if fine else {"metrics": {}}
+    control = subject.recipe.manifest.get("control")
     space = getattr(subject.inputs, "SPACE_METRIC", None)
-    if best["metrics"].get(space) is not None:
-        yield value_space(subject, plain, room, best)
-    yield repeated(subject, plain, room)
+    compared = [SPACE] * bool(space) + [REPEATED] + [AHEAD] * (control is None)
+    if status["status"] == "timed_out":
+        why = f"'{plain.what}' took all the time there is"
+        yield from untried(why, *compared, "variants and other data")
+        return
+    if fine:
+        if best["metrics"].get(space) is not None:
+            yield value_space(subject, plain, room, best)
+        yield repeated(subject, plain, room)
+    else:
+        yield from untried(f"needs '{plain.what}'", *compared)
     for variant in choice.variants(subject.recipe.manifest):
         if variant != subject.plain:
-            yield outcome(f"variant {variant}", subject.run(plain, variant)[0], may_decline=True)
+            yield judged(f"variant {variant}", subject.run(plain, variant)[0], may_decline=True)
     for case in others:
         status, room = subject.run(case)
-        if case.alike and status["status"] == "ok":
+        if case.alike and fine and status["status"] == "ok":
             found = read_json(room / "metrics.json", "metrics")
             yield alike(case, subject.inputs.ERROR_METRIC, best["metrics"], found["metrics"])
-        elif case.level and status["status"] == "ok" and not subject.recipe.manifest.get("control"):
+        elif case.level and status["status"] == "ok" and not control:
             yield level(case, *subject.inputs.level(room / "prediction.h5ad", case.truth))
         else:
-            yield outcome(case.what, status, may_decline=True)
+            yield judged(case.what, status, may_decline=True)
     yield from footprint(subject)
-    if subject.recipe.manifest.get("control") is None:
+    if fine and control is None:
         yield against_floors(subject, plain, best["metrics"])
 
 
@@ -156,9 +184,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SetupError as error:
         print(f"bin/check-model: {error}", file=sys.stderr)
         return 1
-    failed = [v.name for v in itertools.filterfalse(lambda v: v.passed, verdicts)]
+    failed, left = ([v.name for v in verdicts if v.passed is word] for word in (False, None))
     if failed:
-        print(f"{folder.name} fails {len(failed)} of {len(verdicts)} checks: {'; '.join(failed)}")
+        tried = len(verdicts) - len(left)
+        print(f"{folder.name} fails {len(failed)} of {tried} checks: {'; '.join(failed)}")
+        if left:
+            print(f"not tried: {'; '.join(left)}")
         return 1
     print(f"{folder.name} passes all {len(verdicts)} checks")
     return 0

@@ -21,22 +21,32 @@ from lacuna_contract.schema import read_json
 ALIKE = 0.25
 # Where half is hidden, who takes that for zeros predicts half of the level, or a quarter.
 LEVEL = (0.65, 1.5)
+# Names of the checks that compare with the first run.
+SPACE, REPEATED = "value space", "same seed, same prediction"
+AHEAD = "better than doing nothing clever"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One verdict. `todo` says what to do about a failure."""
+    """One verdict; `passed` is None where it could not be tried. `todo` says what to do about a
+    failure."""
 
     name: str
-    passed: bool
+    passed: bool | None
     said: str
     todo: str = ""
 
 
 def show(verdict: Check) -> str:
     """A verdict as lines for a terminal."""
-    text = f"{'PASS' if verdict.passed else 'FAIL'}  {verdict.name}: {verdict.said}"
+    word = {True: "PASS", False: "FAIL", None: "----"}[verdict.passed]
+    text = f"{word}  {verdict.name}: {verdict.said}"
     return text if verdict.passed or not verdict.todo else f"{text}\n      -> {verdict.todo}"
+
+
+def untried(why: str, *names: str) -> list[Check]:
+    """Verdicts on what could not be tried."""
+    return [Check(name, None, f"not tried: {why}") for name in names]
 
 
 def outcome(what: str, status: dict[str, Any], may_decline: bool) -> Check:
@@ -95,12 +105,12 @@ def value_space(subject: Subject, case: Case, room: Path, found: dict[str, Any])
             text = (
                 f"declared {said}, but as {other} the error is {theirs:.3g} instead of {mine:.3g}"
             )
-            return Check("value space", False, text, f'write value_space="{other}" in @model')
-    return Check("value space", True, f"{said}, {name} {mine:.3g}")
+            return Check(SPACE, False, text, f'write value_space="{other}" in @model')
+    return Check(SPACE, True, f"{said}, {name} {mine:.3g}")
 
 
 def repeated(subject: Subject, case: Case, room: Path) -> Check:
-    what = "same seed, same prediction"
+    what = REPEATED
     status, again = subject.run(case)
     if status["status"] != "ok":
         return Check(what, False, f"the second time {status['status']}: {status['reason']}")
@@ -137,6 +147,9 @@ def level(case: Case, mine: float, true: float) -> Check:
 def footprint(subject: Subject) -> Iterator[Check]:
     resources = subject.planned(subject.recipe, _any_case(), subject.plain)["resources"]
     runs = [r for r in subject.records if r.get("seconds") is not None]
+    if not runs:
+        yield from untried("needs a run", "within its limits", "input")
+        return
     seconds = max(r["seconds"] for r in runs)
     peak = max(r["peak_memory_bytes"] or 0 for r in runs)
     said = f"at most {seconds:.1f} s of {resources['time']}, {peak / 2**30:.2f} of "
@@ -154,7 +167,7 @@ def _any_case() -> Case:
 
 def against_floors(subject: Subject, case: Case, mine: dict[str, Any]) -> Check:
     """Whether the model beats every floor in at least one of the metrics that rank."""
-    what = "better than doing nothing clever"
+    what = AHEAD
     scores: dict[str, dict[str, Any]] = {}
     for recipe in models():
         floor = recipe.manifest.get("control") == "floor"
