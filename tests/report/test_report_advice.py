@@ -70,6 +70,11 @@ def test_models_that_intervals_do_not_separate_are_named_together(tmp_path):
     assert found.endswith(", which their intervals do not tell apart.")
 
 
+def test_of_one_model_that_is_good_at_all_nothing_is_said_twice(tmp_path):
+    values = scores(good=(0.8, 0.6, 60.0))
+    assert purposes(board_of(tmp_path, ["good"], values)) == []
+
+
 def test_below_the_floor_no_model_is_recommended(tmp_path):
     values = scores(bad=(-0.2, 0.3, 1.0))
     found = purposes(board_of(tmp_path, ["bad"], values))

@@ -187,3 +187,24 @@ def test_the_picture_reads_without_colour(report):
     assert len(rest) == 1
     assert len(own) == 8 + 3 == len(set(own))
     assert not rest & {look[1] for look in own}
+
+
+def test_names_of_rows_are_not_cut_off_at_the_edge(report):
+    """Those that are far too long lose their middle: variants differ at the end."""
+    models = ["segmenter.semicrf_uniform", *(f"{'long_' * 9}.{end}" for end in ("one", "two"))]
+
+    def values(name, *_):
+        return {"error": 1 + len(name) / 100, "fit": 0.5}
+
+    _, out = report(Bench(CONTROLS | dict.fromkeys(models), values, seeds=(1,)))
+    drawn = (out / "leaderboard.svg").read_text()
+    found = re.findall(r'<text class="tick" x="([-\d.]+)"[^>]*text-anchor="end">([^<]*)', drawn)
+    assert "1. segmenter.semicrf_uniform" in {text for _, text in found}
+    assert {text[-5:] for _, text in found if "…" in text} == {"_.one", "_.two"}
+    assert all(float(end) >= 6.5 * len(text) for end, text in found)
+    right, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', drawn).groups())
+    inner = re.findall(r'<svg x="(\d+)" y="(\d+)" viewBox="0 0 (\d+) (\d+)"', drawn)
+    assert len(inner) == 2
+    for x, y, width, tall in (map(int, box) for box in inner):
+        assert x + width <= right
+        assert y + tall <= height

@@ -26,6 +26,8 @@ def purposes(board: Board) -> list[str]:
         if fact.purpose and first:
             good = not board.scaled or max(rows[name].score.mean for name in first) > 0
             answers.setdefault((first, good), []).append(fact)
+    if len(board.models) == 1 and all(good for _, good in answers):
+        return []  # there is nothing to choose from, and the words above say how good it is
     sentences = []
     for (names, good), facts in answers.items():
         what = listed([f"to {fact.purpose}" for fact in facts], most=9)

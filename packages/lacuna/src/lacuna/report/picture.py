@@ -8,30 +8,38 @@ from .leaderboard import Board, Entry
 from .numerals import spell_score
 from .sections import span
 from .style import looks
-from .svg import BOTTOM, HEIGHT, TOP, Axis, Panel, asset
+from .svg import BOTTOM, HEIGHT, TOP, Axis, Panel, asset, row_names
+from .svg import WIDTH as PANEL
 
-WIDTH, LEFT, ROW, MOST = 820, 155, 21, 16
+#: Of the scores without the names of their rows, a row, and the gap between the two panels.
+SCORES, ROW, GAP = 305, 21, 20
+MOST = 16
+MOST_LEFT = 240
 
 
 def picture(boards: Sequence[Board]) -> str | None:
     """Each task's scores with their intervals, beside quality against time; None without scores."""
+    shown = {board.task: [e for e in board.entries if e.score][:MOST] for board in boards}
+    every = [_row_name(entry) for entries in shown.values() for entry in entries]
+    left, _ = row_names(every, MOST_LEFT)  # the same for all tasks
+    width = left + SCORES + GAP + PANEL
     parts, height = [], 8
     for board in boards:
-        panel = _scores(board)
-        if panel is None:
+        if not shown[board.task]:
             continue
+        panel = _scores(board, shown[board.task], left)
         cost = plots.cost(board, looks(board))
         parts.append(_at(panel.render(f"Scores: {board.task}"), 0, height))
         if cost:
-            parts.append(_at(cost.panels[0], 480, height))
+            parts.append(_at(cost.panels[0], left + SCORES + GAP, height))
         height += max(panel.height, HEIGHT if cost else 0) + 12
     if not parts:
         return None
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        f'width="{WIDTH}" height="{height}"><title>Lacuna leaderboard</title>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}"><title>Lacuna leaderboard</title>'
         f"<style>{escape(asset('drawing.css'), quote=False)}</style>"
-        f'<rect width="{WIDTH}" height="{height}" fill="var(--paper)"/>{"".join(parts)}</svg>\n'
+        f'<rect width="{width}" height="{height}" fill="var(--paper)"/>{"".join(parts)}</svg>\n'
     )
 
 
@@ -39,20 +47,18 @@ def _at(panel: str, x: float, y: float) -> str:
     return panel.replace("<svg ", f'<svg x="{x:g}" y="{y:g}" ', 1)
 
 
-def _scores(board: Board) -> Panel | None:
-    entries = [entry for entry in board.entries if entry.score][:MOST]
-    if not entries:
-        return None
+def _scores(board: Board, entries: Sequence[Entry], left: int) -> Panel:
     low, high = span(board)
     x = Axis(
         "Score: 0 best floor control, 1 ceiling" if board.scaled else "Share of models beaten",
         low, high,
     )  # fmt: skip
     spots = {entry.name: len(entries) - place - 0.5 for place, entry in enumerate(entries)}
-    names = tuple((spots[entry.name], _row_name(entry)) for entry in entries)
+    _, short = row_names([_row_name(entry) for entry in entries], MOST_LEFT)
+    names = tuple(zip(spots.values(), short, strict=True))
     panel = Panel(
         x, Axis("", 0, len(entries), names=names), board.task.replace("_", " ").capitalize(),
-        width=460, height=max(TOP + BOTTOM + ROW * len(entries), HEIGHT), left=LEFT,
+        width=left + SCORES, height=max(TOP + BOTTOM + ROW * len(entries), HEIGHT), left=left,
     )  # fmt: skip
     look = looks(board)
     for end in (0, 1):
@@ -67,11 +73,10 @@ def _scores(board: Board) -> Panel | None:
             panel.point(score.mean, y, own.css, own.marker, f"{entry.name}: {text}")
             panel.label(score.mean, y, text, own.css)
         else:
-            panel.text(LEFT + 4, panel.at(low, y)[1] + 4, f"◂ {text}", "tick")
+            panel.text(left + 4, panel.at(low, y)[1] + 4, f"◂ {text}", "tick")
     return panel
 
 
 def _row_name(entry: Entry) -> str:
     rank = f"{entry.rank}{'=' if entry.tied else '.'} " if entry.ranked else ""
-    name = entry.name if len(entry.name) < 22 else entry.name[:20] + "…"
-    return rank + name
+    return rank + entry.name

@@ -14,6 +14,11 @@ from importlib.resources import files
 
 WIDTH, HEIGHT = 340, 250
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 24, 42
+#: Width of a letter in a row's name, in the wider ones of the fonts there may be, and of what is
+#: between a name and its row.
+GLYPH, ROW_GAP = 6.7, 14
+#: Room for such names in a panel of the usual width.
+MOST_LEFT = 160
 
 #: Colours of series, defined in page.css (Okabe-Ito, so that they differ to colour-blind eyes too);
 #: each comes with its own marker, so that none is told by colour alone.
@@ -115,6 +120,15 @@ def tick_text(value: float) -> str:
         return "10" + str(round(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     text = f"{value:,.0f}" if value % 1 == 0 and abs(value) < 1e6 else f"{value:.3g}"
     return text.replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
+
+
+def row_names(names: Iterable[str], most: float = MOST_LEFT) -> tuple[int, list[str]]:
+    """Room at the left of a panel for the names of its rows, `most` or less, and those names; of a
+    name that is too long the middle is left out, because variants of a model differ at the end."""
+    long = int((most - ROW_GAP) / GLYPH)
+    head, tail = long // 3, long - long // 3 - 1
+    short = [n if len(n) <= long else f"{n[:head]}…{n[-tail:]}" for n in names]
+    return math.ceil(ROW_GAP + GLYPH * max(map(len, short), default=0)), short
 
 
 def asset(name: str) -> str:

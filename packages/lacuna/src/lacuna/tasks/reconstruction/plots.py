@@ -12,6 +12,7 @@ from lacuna.report.svg import (
     axis,
     density_levels,
     legend,
+    row_names,
 )
 
 #: Models with a panel of their own, best first; lines and boxes stay readable for more.
@@ -312,8 +313,8 @@ def _correlations(series: Sequence[Series]) -> Figure | None:
         if not shown:
             continue
         spots = {one.name: len(shown) - i - 0.5 for i, one in enumerate(shown)}
-        names = tuple((spots[one.name], one.name) for one in shown)
-        left = min(20 + 6.5 * max(len(one.name) for one in shown), 160)
+        left, short = row_names(spots)
+        names = tuple(zip(spots.values(), short, strict=True))
         quantiles = {one.name: _quantiles(one.details[key]) for one in shown}
         x = axis("Pearson correlation", [v for q in quantiles.values() for v in q], zero=True)
         panel = Panel(

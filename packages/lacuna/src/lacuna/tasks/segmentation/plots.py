@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from lacuna.report.svg import Axis, Figure, Panel, Series, axis, legend
+from lacuna.report.svg import Axis, Figure, Panel, Series, axis, legend, row_names
 
 #: Models with panels of their own, best first; the ceiling has one always.
 MOST_MODELS = 7
@@ -125,8 +125,8 @@ def _strips(drawn: Sequence[Series], classes: Sequence[str]) -> Figure | None:
         lines = [(TRUTH, own["truth"])]
         lines += [(one.name, one.details["strip"][row]["prediction"]) for one in drawn]
         spots = {name: len(lines) - i - 0.5 for i, (name, _) in enumerate(lines)}
-        names = tuple((spot, name) for name, spot in spots.items())
-        left = min(20 + 6.5 * max(map(len, spots)), 160)
+        left, short = row_names(spots)
+        names = tuple(zip(spots.values(), short, strict=True))
         panel = Panel(
             Axis("Position", 0, length, names=((0, "0"), (length / 2, f"{length // 2:,}"))),
             Axis("", 0, len(lines), names=names),
