@@ -141,3 +141,57 @@ def test_thinned_models_are_far_ahead_of_the_floor_and_not_biased():
         found = predicted(name, given, nothing, kind="thinned") / 3
         assert 0.9 < found.mean() / held.mean() < 1.1
         assert np.mean((found - held) ** 2) < 0.8 * worst
+
+
+def module(name: str) -> dict:
+    """What a model's main.py defines."""
+    space: dict = {}
+    exec((MODELS / name / "main.py").read_text(), space)
+    return space
+
+
+def test_completion_recovers_a_matrix_of_low_rank():
+    """As Troyanskaya et al. have it: filled in until it fits, what has that rank comes back."""
+    rng = np.random.default_rng(8)
+    expected = np.outer(rng.gamma(5, 0.2, 150), rng.gamma(1.0, 2.0, 60))
+    expected *= 1 + 0.8 * np.outer(rng.choice([-1, 1], 150), rng.choice([-1, 1], 60))
+    dark = rng.random(expected.shape) < 0.2
+    visible = sparse.csr_matrix(np.where(dark, 0, expected))
+    hidden = sparse.csr_matrix(dark)
+    complete = module("svd")["complete"]
+    # Two, and one more for the means that are subtracted.
+    found = complete(visible, hidden, 3, 0, 300, np.random.default_rng(9))
+    true = expected[dark]
+    usual = complete(visible, hidden, 1, 0, 1, np.random.default_rng(9))
+    assert np.mean((found - true) ** 2) < 1e-3 * np.mean((usual - true) ** 2)
+
+
+def test_smoothing_pools_counts_and_lowers_their_noise():
+    """As Wagner, Yan & Yanai have it: a cell alone keeps its counts, all cells together give each
+    their mean, and of cells of one kind the noise falls as one over the number pooled."""
+    smooth = module("knn_smoothing")["smooth"]
+    rate = np.random.default_rng(10).gamma(2.0, 1.0, 400)
+    counts = np.random.default_rng(11).poisson(rate, (300, 400))
+    given, nothing = sparse.csr_matrix(counts), sparse.csr_matrix(counts.shape, dtype=bool)
+
+    def smoothed(k):
+        return smooth(given, nothing, k, 5, 0, True, 0)
+
+    np.testing.assert_allclose(smoothed(1), counts, atol=1e-9)
+    total = counts.sum(axis=1)
+    mean = np.outer(total, counts.sum(axis=0)) / counts.sum()
+    np.testing.assert_allclose(smoothed(300), mean, rtol=0.01)
+    noise = ((smoothed(25) - mean) ** 2).mean() / ((counts - mean) ** 2).mean()
+    assert 0.9 / 25 < noise < 2 / 25
+
+
+def test_smoothing_chooses_among_numbers_of_neighbours_by_what_is_held_out(data):
+    """Of four kinds of cells, some fifty each: a few pooled are noise, all of them no kind."""
+    counts, hidden, whole = data
+    declared = load(MODELS / "knn_smoothing/main.py", "reconstruction")
+    found, about = declared(whole.counts, whole.hidden, k=[1, 16, 200])
+    assert list(about["held_out"]) == [1, 16, 200]
+    assert about["k"] == 16
+    np.testing.assert_array_equal(
+        found, predicted("knn_smoothing", whole.counts, whole.hidden, k=16)
+    )

@@ -33,12 +33,9 @@ def principal_components(values, hidden, dims, seed):
     return u * s
 
 
-@model("reconstruction", value_space="counts")
-def predict(counts, hidden, *, k=24, dims=15, prior=0.5, kind="hidden", seed=0):
-    """The counts of a cell and its k - 1 nearest others over their depths, where they are visible.
-
-    `prior` is the weight of the gene's overall rate, in cells: neighbours may all have it hidden.
-    """
+def smooth(counts, hidden, k, dims, prior, everywhere, seed):
+    """Expected counts of the hidden entries, in CSR order; `everywhere`, of all, as a matrix: those
+    of a cell and its k - 1 nearest others over their depths, where they are visible."""
     depth, rate = depths(counts, hidden)
     values = counts.multiply(1 / depth[:, None]).tocsr().log1p()
     points = principal_components(values, hidden, dims, seed)
@@ -51,7 +48,7 @@ def predict(counts, hidden, *, k=24, dims=15, prior=0.5, kind="hidden", seed=0):
             (np.ones(near[rows].size), near[rows].ravel(), np.arange(0, near[rows].size + 1, k)),
             shape=(len(rows), len(points)),
         )
-        if kind == "thinned":
+        if everywhere:
             seen = (pool @ depth)[:, None] + prior
             parts.append(depth[rows][:, None] * ((pool @ counts).toarray() + prior * rate) / seen)
             continue
@@ -60,3 +57,33 @@ def predict(counts, hidden, *, k=24, dims=15, prior=0.5, kind="hidden", seed=0):
         found = (pool @ counts).toarray()[at]
         parts.append(depth[rows][at[0]] * (found + prior * rate[at[1]]) / (seen + prior))
     return np.concatenate(parts)
+
+
+def hold_out(hidden, fraction, rng):
+    """A random set of visible entries, as a bool matrix."""
+    draw = rng.integers(hidden.shape, size=(max(100, round(fraction * np.prod(hidden.shape))), 2))
+    held = sparse.csr_matrix((np.ones(len(draw), bool), draw.T), shape=hidden.shape)
+    return (held > hidden).tocsr()
+
+
+@model("reconstruction", value_space="counts")
+def predict(counts, hidden, *, k=24, dims=15, prior=0.5, kind="hidden", seed=0):
+    """kNN smoothing with `k` cells, or, of several numbers, with the one whose predictions of
+    visible entries are best when those are hidden too (by Poisson likelihood).
+
+    `prior` is the weight of the gene's overall rate, in cells: neighbours may all have it hidden.
+    """
+    details = {}
+    if not isinstance(k, int):
+        held = hold_out(hidden, 0.05, np.random.default_rng(seed))
+        rest = (counts - counts.multiply(held)).tocsr()
+        true = (counts.multiply(held) + held.astype(np.float32)).tocsr().data - 1
+        both = (hidden + held).tocsr()
+        inside = (held.astype(int) + both.astype(int)).tocsr().data == 2
+        errors = {}
+        for many in k:
+            guess = smooth(rest, both, many, dims, prior, False, seed)[inside].clip(1e-6)
+            errors[many] = float(np.mean(guess - true * np.log(guess)))
+        k = min(errors, key=errors.get)
+        details = {"k": k, "held_out": errors}
+    return smooth(counts, hidden, k, dims, prior, kind == "thinned", seed), details
