@@ -14,6 +14,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "containers/controls/exact_post
 
 import posterior as control  # noqa: E402
 import written_out  # noqa: E402
+from machine import Machine  # noqa: E402
 
 from lacuna.genome.draw import draw  # noqa: E402
 from lacuna.genome.law import NO_MOTIF, Durations, Law, Motif, check  # noqa: E402
@@ -68,7 +69,7 @@ def drawn(machine, codes, classes, count=400):
 def compare(law, length, seed):
     codes, _ = draw(law, length, range(1), np.random.SeedSequence(seed))
     log_total, positions, begins, segments = written_out.posterior(law, codes[0])
-    machine = control.Machine(law, length)
+    machine = Machine(law, length)
     found = control.summarise(machine, codes[0], torch.Generator().manual_seed(0))
     mine = dict(zip(map(tuple, found.segments[0].tolist()), found.segments[1], strict=True))
     inner = {key: value for key, value in mine.items() if key[0] > 0 and key[1] < length}

@@ -16,6 +16,7 @@ sys.path[:0] = [str(HERE.parents[1] / "containers/controls/exact_posterior")]
 
 import decode  # noqa: E402
 import posterior as control  # noqa: E402
+from machine import Machine  # noqa: E402
 
 from lacuna.authoring.segmentation import law as short  # noqa: E402
 from lacuna.genome.draw import draw  # noqa: E402
@@ -37,7 +38,7 @@ def main():
     weak = {"intergenic": 0.3, "exon": 0.65, "intron": 0.45}
     law.composition.update({name: composition(gc) for name, gc in weak.items()})
     codes, truth = draw(law, LENGTH, range(SEQUENCES), np.random.SeedSequence(11))
-    machine, generator = control.Machine(law, LENGTH), torch.Generator().manual_seed(1)
+    machine, generator = Machine(law, LENGTH), torch.Generator().manual_seed(1)
     found = [control.summarise(machine, row, generator) for row in codes]
     made = decode.decode(found)
     window = slice(machine.pad, machine.pad + LENGTH)

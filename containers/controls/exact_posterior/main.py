@@ -3,7 +3,8 @@ import json
 import numpy as np
 import torch
 from decode import decode
-from posterior import Machine, summarise
+from machine import Machine
+from posterior import summarise
 
 from lacuna.genome.law import from_text
 from lacuna_contract import model
