@@ -183,6 +183,12 @@ def test_the_picture_reads_without_colour(report):
         looks[name] = (css in ("floor", "ceiling"), str(shape), css == "s-rest")
     assert set(looks) == {*CONTROLS, *models}
     rest = {look[1] for look in looks.values() if look[2]}
+    # In the table, too: beside a name, and at its score.
+    table = (out / "report.html").read_text().partition("<table class=board")[2]
+    for row in re.findall(r"<tr class=.*?</tr>", table.partition("</table>")[0]):
+        drawn = re.findall(r'<path class="mark [\w-]+" d="([^"]*)"', row)
+        assert len(drawn) == 2
+        assert len(set(drawn)) == 1
     own = [look for look in looks.values() if not look[2]]
     assert len(rest) == 1
     assert len(own) == 8 + 3 == len(set(own))

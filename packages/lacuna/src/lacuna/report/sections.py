@@ -36,9 +36,10 @@ def fold(title: str, inner: str, *, opened: bool = False) -> str:
     return f"<details{' open' if opened else ''}><summary>{title}</summary>{inner}</details>"
 
 
-def key_of(look: Look) -> str:
+def mark_of(look: Look, where: str) -> str:
+    """A model's marker; `where` is the attributes that place it."""
     return (
-        f'<svg class=key width=14 height=14 aria-hidden=true><path class="mark {look.css}" '
+        f'<svg {where} width=14 height=14 aria-hidden=true><path class="mark {look.css}" '
         f'd="{glyph(look.marker, 7, 7)}"/></svg>'
     )
 
@@ -87,7 +88,7 @@ def leaderboard(board: Board, look: Mapping[str, Look]) -> str:
         note = f"<small>{e(entry.note)}</small>" if entry.note else ""
         rows.append(
             f'<tr class="{css}"><td class=rank>{rank_text(entry.rank, entry.tied)}</td>'
-            f"<th scope=row>{key_of(look[entry.name])}{e(entry.name)}{note}</th>"
+            f"<th scope=row>{mark_of(look[entry.name], 'class=key')}{e(entry.name)}{note}</th>"
             f"<td class=score>{score}</td><td class=range>{_range(entry)}</td>"
             f"<td class=track>{_track(entry, look[entry.name], low, high, zero, one)}</td>"
             f"<td class=cost>{seconds(entry.seconds)}</td>"
@@ -136,7 +137,7 @@ def _track(entry: Entry, look: Look, low: float, high: float, zero: float, one: 
     if entry.score.mean < low:
         marks.append("<i class=beyond>◂</i>")
     else:
-        marks.append(f'<i class="dot {look.css}" style="left:{at:.1f}%"></i>')
+        marks.append(mark_of(look, f'class=dot style="left:{at:.1f}%"'))
     return f"<span class=line>{''.join(marks)}</span>"
 
 
