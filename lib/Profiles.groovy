@@ -12,6 +12,7 @@ class Profiles {
         def executor = config.navigate('process.executor')
         def wrong = problems(projectDir, profile, executor instanceof CharSequence ? executor.toString() : 'local', System.getenv('PATH'))
         if (executor == 'k8s') { wrong += noCluster(config.navigate('k8s.client'), System.getenv('KUBECONFIG'), Path.of(System.getProperty('user.home'))) }
+        if (executor == 'slurm' && !wrong) { wrong += noAnswer('sinfo') }
         if (wrong) { Ending.refuse(wrong.join('\n')) }
         return true
     }
@@ -30,6 +31,18 @@ class Profiles {
                 "submits jobs, such as the cluster's login node, or leave the profile out"
         }
         return wrong.findAll { problem -> problem }*.toString()
+    }
+
+    /** Whether Slurm is there, by a program that asks it; nothing where that program is not installed. */
+    static List<String> noAnswer(String program) {
+        def (out, err) = [new StringBuffer(), new StringBuffer()]
+        try {
+            def process = [program, '--noheader'].execute()
+            process.waitForProcessOutput(out, err)
+            return process.exitValue() ? ["Slurm is installed here, and no cluster answers: ${err.toString().trim()}".toString()] : []
+        } catch (IOException ignored) {
+            return []
+        }
     }
 
     /** Where Nextflow looks for a cluster, if there is none: it would say that at the first task, and not where it looked. */

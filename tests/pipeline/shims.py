@@ -33,7 +33,8 @@ def install(folder: Path, *names: str) -> Path:
     log = folder / "calls"
     log.write_text("")
     for name in names:
-        text = {"sbatch": SBATCH, "squeue": SQUEUE, "scancel": SQUEUE}.get(name, ENGINE)
+        own = {"sbatch": SBATCH, "sinfo": SQUEUE, "squeue": SQUEUE, "scancel": SQUEUE}
+        text = own.get(name, ENGINE)
         path = folder / name
         path.write_text(text if text == SQUEUE else text.format(log=shlex.quote(str(log))))
         path.chmod(0o755)

@@ -24,7 +24,7 @@ def jobs(project: Project, tmp_path_factory: pytest.TempPathFactory) -> list[dic
     for name, manifest in MODELS.items():
         project.model(name, **manifest)
     folder = tmp_path_factory.mktemp("slurm")
-    log = shims.install(folder, "sbatch", "squeue", "scancel")
+    log = shims.install(folder, "sbatch", "sinfo", "squeue", "scancel")
     project.env["PATH"] = f"{folder}:{os.environ['PATH']}"
     (folder / "quick.config").write_text("executor.pollInterval = '1 sec'\n")
     done = project.run("-c", str(folder / "quick.config"), profile="gpu,slurm,venv")
