@@ -35,6 +35,13 @@ def tools(tmp_path: Path) -> Path:
     return folder
 
 
+def test_help_fetches_nothing(tools: Path, tmp_path: Path) -> None:
+    done = start([tools], tmp_path, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "bin/nextflow run main.nf --help" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["tools"]
+
+
 def test_the_one_on_path_is_used(tools: Path, tmp_path: Path) -> None:
     program(tools, "nextflow", "nextflow version 25.10.4.10000")
     done = start([tools, Path("/bin")], tmp_path, "run", "main.nf")

@@ -1,5 +1,6 @@
 """make run: which engine, and what it hands to the pipeline."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,25 @@ def test_what_is_wrong_is_said_before_anything_is_made(
     assert message in done.stderr
     assert "Running with" not in done.stderr
     assert not clone.cache.exists()
+
+
+def test_a_folder_that_nextflow_cannot_handle_is_refused_first(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "50$ {data}"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    done = clone.run("bin/run", "-work-dir", "/a*b")
+    assert done.returncode == 1
+    why = "in a path; give it another name"
+    assert f"this is started from {folder}: Nextflow cannot handle $ {{ }} {why}" in done.stderr
+    assert f"tasks are run in /a*b: Nextflow cannot handle * {why}" in done.stderr
+    assert not clone.cache.exists()
+
+
+def test_it_refuses_what_the_pipeline_refuses() -> None:
+    listed = re.search(r"UNFIT = \[(.*)\]", (ROOT / "lib/Paths.groovy").read_text()).group(1)
+    assert re.findall(r"'(.+?)'", listed) == [sign.replace("\n", "\\n") for sign in run.UNFIT]
 
 
 @pytest.mark.parametrize("word", ["-h", "-help", "--help"])

@@ -30,6 +30,14 @@ OPENED = """
 """
 # What a place needs that is no part of Nextflow itself, by profile.
 PLUGINS = {"awsbatch": "nf-amazon", "google": "nf-google"}
+HELP = f"""usage: bin/nextflow WORDS
+
+Start Nextflow with these words: the one on PATH where that is new enough, else {OWN}, which is
+fetched with Maven into Lacuna's cache at the first start.
+
+  bin/nextflow run main.nf --help    the pipeline's parameters and profiles
+  bin/nextflow -h                    Nextflow's own options and commands
+"""
 POM = """<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>lacuna</groupId><artifactId>fetch</artifactId><version>1</version>
@@ -143,6 +151,9 @@ def check_plugins(names: Sequence[str]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """``bin/nextflow``."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--help"]:  # which Nextflow itself does not know
+        print(HELP, end="")
+        return 0
     try:
         start = command()
         if "run" in words:

@@ -31,6 +31,8 @@ DEFAULTS = {
     "--num_test": "24",
     "--models": "core",
 }
+# As in lib/Paths.groovy, which says why.
+UNFIT = "$*?[]{}\n"
 ENGINES = ("docker", "podman", "apptainer", "venv")
 HELP = f"""usage: bin/run [--engine auto|{"|".join(ENGINES)}] [arguments of the pipeline]
 
@@ -64,6 +66,19 @@ def check(words: Sequence[str]) -> None:
         )
     if wrong:
         raise SetupError("\n".join(suggest(n, shown(), "parameter") for n in wrong))
+
+
+def check_paths(words: Sequence[str]) -> None:
+    """SetupError for every folder that the pipeline would refuse after minutes of set-up."""
+    work = value(words, "-work-dir") or value(words, "-w") or os.environ.get("NXF_WORK") or "work"
+    places = {"Lacuna is in": ROOT, "this is started from": Path.cwd(), "tasks are run in": work}
+    wrong = [
+        f"{what} {path}: Nextflow cannot handle {' '.join(found)} in a path; give it another name"
+        for what, path in places.items()
+        if (found := [sign for sign in UNFIT if sign in str(path)])
+    ]
+    if wrong:
+        raise SetupError("\n".join(wrong))
 
 
 def _stray(words: Sequence[str]) -> str | None:
@@ -177,6 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         given = [*from_file(words), *words]
         check(given)
+        check_paths(words)
         if len(set(named)) > 1:
             raise SetupError(f"-profile names several engines: {', '.join(named)}; take one")
         own_room, registry = value(given, "--models_dir"), value(given, "--registry")
