@@ -72,7 +72,7 @@ class Settings:
             # JSON Schema knows no NaN: every comparison with it is false, so no bound is broken.
             if isinstance(value, float) and not math.isfinite(value):
                 raise ContractError(f"{key} is {value}; expected a finite number")
-        validate(values, "mock_settings", where="the mock settings")
+        validate(values, "mock_settings", where="the configuration of the mock data")
         self.scenario()
         if self.n_cells < self.n_clusters:
             raise ContractError(

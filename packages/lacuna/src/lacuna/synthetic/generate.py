@@ -10,9 +10,13 @@ from lacuna.genome.presets import GC, PRESETS, preset
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument("--output-dir", type=Path, required=True, help="folder to write")
-    for split, default in (("train", 1000), ("val", 200), ("test", 200)):
+    for split, default, use in (
+        ("train", 1000, "learn from"),
+        ("val", 200, "choose by"),
+        ("test", 200, "segment"),
+    ):
         parser.add_argument(
-            f"--num-{split}", type=int, default=default, help=f"sequences to {split} (%(default)s)"
+            f"--num-{split}", type=int, default=default, help=f"sequences to {use} (%(default)s)"
         )
     parser.add_argument(
         "--seq-length", type=int, default=20_000, help="positions of each sequence (%(default)s)"
