@@ -1,6 +1,8 @@
 """prepare-data, run-models, run-evaluation, run-benchmark: each row of the interface."""
 
+import io
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,13 +14,28 @@ from scipy import sparse
 
 from lacuna import cli, metrics
 from lacuna.cli.extra import model_parameters
-from lacuna.cli.people import run
+from lacuna.cli.people import COMMANDS, run
 from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import open_h5ad, read_column, read_names, read_uns
 from lacuna_contract.schema import read_json
 
 ROOT = Path(__file__).parents[2]
 PBMC = Path("data/pbmc")
+
+FOLDERS = {"--data-dir": Path("data"), "--results-dir": Path("results")}
+HIDDEN = {"--mask-percentage": "0.15", "--mask-strategy": "uniform", "--seed": "42"}
+PREPARED = {"--dataset": None, "--sheet": None} | HIDDEN
+MODELS = {"--models": "all", "--models-dir": []}  # in addition to containers/models
+SKIPS = dict.fromkeys(("--skip-prepare-data", "--skip-models", "--skip-evaluation"))
+#: What can be given to each command, and what is taken without it.
+INTERFACE = {
+    "prepare-data": PREPARED | {"--data-dir": Path("data")},
+    "run-models": {"--dataset": None, "--file": None} | MODELS | FOLDERS,
+    "run-evaluation": dict.fromkeys(("--model", "--dataset", "--mask-percentage", "--seed"))
+    | {"--metrics": "all"}
+    | FOLDERS,
+    "run-benchmark": PREPARED | MODELS | {"--metrics": "all"} | FOLDERS | SKIPS,
+}
 
 
 def read(path):
@@ -31,6 +48,12 @@ def test_the_commands_are_installed():
         module, _, function = scripts[name].partition(":")
         assert module == "lacuna.cli"
         assert callable(getattr(cli, function))
+
+
+@pytest.mark.parametrize("command", INTERFACE)
+def test_flags_and_their_defaults(command):
+    options, flags = COMMANDS[command][1], INTERFACE[command]
+    assert {flag: options[flag].get("default") for flag in flags} == flags
 
 
 @pytest.mark.usefixtures("here")
@@ -51,6 +74,20 @@ def test_prepare_data(capsys):
     ]
     assert run("prepare-data", []) == 0
     assert (PBMC / "masked/mask_15_seed_42.h5ad").read_bytes() == first
+
+
+def test_progress_is_for_a_terminal(here, capsys, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    words = ["--sheet", own_dataset(here)]
+    assert run("prepare-data", words) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert run("prepare-data", words) == 0
+    assert "prepare: " in sys.stderr.getvalue()
+    assert "/2 [" in sys.stderr.getvalue()
 
 
 def test_prepare_data_from_a_sheet(here):

@@ -35,6 +35,10 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert not broken(page)
 
 
+def test_the_first_page_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
+
+
 def test_a_broken_link_is_seen(tmp_path: Path) -> None:
     (tmp_path / "b.md").write_text("# One heading: `x_y`\n```\n# none\n```\n")
     page = tmp_path / "a.md"

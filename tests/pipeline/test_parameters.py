@@ -13,6 +13,14 @@ from standin_project import ROOT, Project
 SCHEMA = json.loads((ROOT / "nextflow_schema.json").read_text())
 SPECS = {k: v for group in SCHEMA["$defs"].values() for k, v in group["properties"].items()}
 
+#: What people type and rely on, with what is taken without it.
+INTERFACE = {
+    "tasks": "reconstruction", "datasets": None, "mask_percentages": 0.15,
+    "mask_strategy": "uniform", "seeds": 42, "models": "all", "metrics": "all",
+    "outdir": "results", "registry": None, "retry_failed": False, "allow_controls": False,
+    "help": False,
+}  # fmt: skip
+
 #: Parameters, and what must be said about them (nothing where they are fine).
 CASES = [
     ({}, []),
@@ -104,6 +112,7 @@ def test_defaults_are_those_of_the_schema(config: dict) -> None:
     assert {k: ast.literal_eval(_python(v)) for k, v in values.items()} == {
         name: spec.get("default") for name, spec in SPECS.items()
     }
+    assert {name: SPECS[name].get("default") for name in INTERFACE} == INTERFACE
 
 
 def _python(value: str) -> str:
@@ -138,6 +147,8 @@ PROFILES = [
 def test_profiles_that_do_not_fit_together_and_the_files_of_a_sheet(fresh: Project) -> None:
     (fresh.folder / "sbatch").write_text("#!/bin/sh\n")
     (fresh.folder / "sbatch").chmod(0o755)
+    (fresh.folder / "sinfo").write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
+    (fresh.folder / "sinfo").chmod(0o755)
     (fresh.folder / "models/.kube").mkdir()
     (fresh.folder / "models/.kube/config").touch()
     paths = {False: "/nowhere:", True: f"/nowhere:{fresh.folder}"}
@@ -154,6 +165,8 @@ def test_profiles_that_do_not_fit_together_and_the_files_of_a_sheet(fresh: Proje
         def known = [[[server: 'a'], null, home], [null, '/a', home]]
         known += [[null, null, home.resolve('models')], [null, null, home]]
         def clusters = known.collect { row -> Profiles.noCluster(row[0], row[1], row[2]) }
+        clusters += ["${projectDir}/sinfo", 'true', '/nowhere/sinfo']
+            .collect { program -> Profiles.noAnswer(program.toString()) }
         file("${projectDir}/clusters.json").text = Json.text(clusters)
     }""")
     command = [str(ROOT / "bin" / "nextflow"), "run", "cases.nf", "-profile", "venv"]
@@ -162,8 +175,11 @@ def test_profiles_that_do_not_fit_together_and_the_files_of_a_sheet(fresh: Proje
     home = f"{os.environ['HOME']}/a.h5ad"
     paths = (fresh.folder / "paths.txt").read_text().split("\n")
     assert paths == [home, "/sheets/b/c.h5ad", "/d.h5ad"]
-    *found, nowhere = json.loads((fresh.folder / "clusters.json").read_text())
+    clusters = json.loads((fresh.folder / "clusters.json").read_text())
+    *found, nowhere, silent = clusters[:5]
     assert found == [[], [], []]
+    assert silent == ["Slurm is installed here, and no cluster answers: no controller"]
+    assert clusters[5:] == [[], []]
     assert f"no Kubernetes cluster is known: expected {fresh.folder}/.kube/config" in nowhere[0]
     answers = json.loads((fresh.folder / "said.json").read_text())
     for (*case, expected), said in zip(PROFILES, answers, strict=True):

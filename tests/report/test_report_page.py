@@ -157,6 +157,14 @@ def test_every_failure_shows_its_reason_and_stderr(report):
     assert "no record of this run reached the report" in html
 
 
+def test_quality_is_drawn_against_seconds_and_memory(report):
+    _, out = report(lively())
+    figure = page(out).partition("Quality against cost")[2].partition("</figure>")[0]
+    assert figure.count("<svg viewBox") == 2
+    for what in ("seconds a run", "peak memory"):
+        assert f"Score against {what}" in figure
+
+
 def test_five_hundred_runs_stay_small_and_fast(report):
     start = time.process_time()
     _, out = report(lively(models=50, seeds=(1, 2, 3), settings={
