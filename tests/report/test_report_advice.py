@@ -10,7 +10,7 @@ from lacuna.report.advice import purposes
 from lacuna.report.leaderboard import build_board
 from lacuna.report.plots import _sweeps
 from lacuna.report.records import load
-from lacuna.report.sections import summary
+from lacuna.report.sections import metric_ranks, summary
 from lacuna.report.words import findings
 
 CONTROLS = {"mean": "floor", "top": "ceiling"}
@@ -71,8 +71,15 @@ def test_models_that_intervals_do_not_separate_are_named_together(tmp_path):
 
 
 def test_of_one_model_that_is_good_at_all_nothing_is_said_twice(tmp_path):
-    values = scores(good=(0.8, 0.6, 60.0))
-    assert purposes(board_of(tmp_path, ["good"], values)) == []
+    values = scores(good=(0.8, 0.6, 60.0), poor=(0.3, 0.2, 1.0))
+    one = board_of(tmp_path, ["good"], values)
+    assert purposes(one) == []
+    assert "Besides" not in summary(one)
+    assert "rank" not in metric_ranks(one)
+    assert "class=first" not in metric_ranks(one)
+    two = board_of(tmp_path, ["good", "poor"], values)
+    assert "Besides" in summary(two)
+    assert "class=first" in metric_ranks(two)
 
 
 def test_below_the_floor_no_model_is_recommended(tmp_path):

@@ -56,13 +56,13 @@ def rank_text(rank: int | None, tied: bool) -> str:
 def summary(board: Board, brief: bool = False) -> str:
     """The findings in words; `brief`, the less important ones folded away."""
     first, *others = findings(board)
-    found = f"<p class=lead>{e(first)}</p>"
-    if advice := purposes(board):
+    found, advice = f"<p class=lead>{e(first)}</p>", purposes(board)
+    if advice:
         found += f"<p class=which>Which model for what</p>{_bullets(advice)}"
     if others and brief:
         found += fold("Besides", _bullets(others))
     elif others:
-        found += f"<p class=which>Besides</p>{_bullets(others)}"
+        found += ("<p class=which>Besides</p>" if advice else "") + _bullets(others)
     return found
 
 
@@ -151,19 +151,19 @@ def metric_ranks(board: Board) -> str:
     for name in names:
         cells = []
         for metric in metrics:
-            cells.append(_part_cell(board.by_metric[metric.name].get(name)))
+            cells.append(_part_cell(board.by_metric[metric.name].get(name), len(names) > 1))
         rows.append([e(name), *cells])
     head = ["Model", *(e(metric.title) for metric in metrics)]
     note = "Score between floor and ceiling" if board.scaled else "Share of other models beaten"
-    return (
-        f"<h3>Metric by metric</h3><p class=note>{note} on one metric at a time, and the rank on "
-        "it; <b>bold</b> is first, alone or shared.</p>" + table(head, rows, "num sortable")
-    )
+    note += " on one metric at a time"
+    if len(names) > 1:
+        note += ", and the rank on it; <b>bold</b> is first, alone or shared"
+    return f"<h3>Metric by metric</h3><p class=note>{note}.</p>" + table(head, rows, "num sortable")
 
 
 def part_ranks(board: Board) -> str:
     """Scaled score and rank of every model and control on each dataset, and on each condition."""
-    found = ""
+    found, several = "", len(board.models) > 1
     for which, title in ((0, "Dataset by dataset"), (1, "Condition by condition")):
         parts = board.parts(which)
         if len(parts) < 2:
@@ -171,7 +171,7 @@ def part_ranks(board: Board) -> str:
         rows = [
             [
                 f"<span class=muted>{e(entry.name)}</span>" if entry.control else e(entry.name),
-                *(_part_cell(part.get(entry.name)) for part in parts.values()),
+                *(_part_cell(part.get(entry.name), several) for part in parts.values()),
             ]
             for entry in board.entries
             if entry.score
@@ -181,15 +181,18 @@ def part_ranks(board: Board) -> str:
         )
     if not found:
         return ""
-    note = "Score and rank among the runs on one alone; a model without all of them has no rank."
+    note = "Score among the runs on one alone."
+    if several:
+        note = "Score and rank among the runs on one alone; a model without all of them has none."
     return f"{found}<p class=note>{note}</p>"
 
 
-def _part_cell(row: MetricRow | None) -> str:
+def _part_cell(row: MetricRow | None, ranked: bool) -> str:
     if row is None:
         return DASH
-    first = " class=first" if row.rank == 1 else ""
-    rank = f"<small>{rank_text(row.rank, row.tied)}</small>" if row.rank else ""
+    ranked = ranked and row.rank is not None
+    first = " class=first" if ranked and row.rank == 1 else ""
+    rank = f"<small>{rank_text(row.rank, row.tied)}</small>" if ranked else ""
     return f"<span{first}>{spell_score(row.score.mean)}</span>{rank}"
 
 
