@@ -75,6 +75,21 @@ def test_memory_beyond_the_limit_is_retried_and_then_recorded(run):
     assert "0.25 GB" in status["reason"]
 
 
+def test_a_process_that_was_just_forked_is_not_counted_twice(run):
+    """As for a moment before each program that a model starts."""
+    code = "import os, time\nblock = bytearray(b'1') * 200_000_000\nif not os.fork():\n"
+    code += "    time.sleep(0.5)\n    os._exit(0)\nos.wait()\n"
+    exit_code, status = run(code + GOOD, limits={"memory_bytes": 300_000_000})
+    assert (exit_code, status["status"], status["reason"]) == (0, "ok", None)
+
+
+def test_processes_of_a_model_are_added_up(run):
+    half = "block = bytearray(b'1') * 150_000_000\n"
+    code = f"import os, time\nif not os.fork():\n    {half}    time.sleep(9)\n{half}os.wait()\n"
+    _, status = run(code + GOOD, limits={"memory_bytes": 250_000_000})
+    assert status["status"] == "out_of_memory"
+
+
 @pytest.mark.parametrize(
     "code",
     ["import os; os.kill(os.getpid(), 9)", "raise MemoryError", "import sys; sys.exit(137)"],

@@ -22,12 +22,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 OUT_OF_MEMORY = 137  # what a shell reports for SIGKILL, and what the pipeline retries
 HEAD = TAIL = 1 << 20
 STDERR_TAIL = 4000
 POLL = 0.1
+FRESH = 1.0  # seconds; far more than it takes to become another program
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 MEMORY_WORDS = ("memoryerror", "out of memory", "outofmemoryerror", "bad_alloc", "cannot allocate")
 AFTERWORDS = ("Execution halted", "Calls: ")  # what R says after its error
@@ -79,16 +80,28 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def processes() -> dict[int, tuple[int, int, int]]:
-    """(parent, session, resident bytes) of every process; none where there is no /proc."""
+class Process(NamedTuple):
+    """A process of this machine: `space` is the size of its address space, `age` in seconds."""
+
+    parent: int
+    session: int
+    resident: int
+    space: int
+    age: float
+
+
+def processes() -> dict[int, Process]:
+    """Every process by its id; none where there is no /proc."""
     found = {}
+    page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = entry.read_text().rpartition(")")[2].split()
         except OSError:  # the process ended between the listing and the reading
             continue
-        size = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-        found[int(entry.parent.name)] = (int(fields[1]), int(fields[3]), size)
+        parent, session, start, space, pages = (int(fields[i]) for i in (1, 3, 19, 20, 21))
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - start / tick
+        found[int(entry.parent.name)] = Process(parent, session, pages * page, space, age)
     return found
 
 
@@ -96,7 +109,8 @@ def members(model: int, others: set[int]) -> Iterator[tuple[int, int]]:
     """(process id, resident bytes) of the model and all that it started.
 
     A process can leave the model's session, and be left by its parent; then it is a child of this
-    one, which had the children `others` before.
+    one, which had the children `others` before. What is new and as large as its parent was forked
+    to become another program: until then it has its parent's memory, which is not counted twice.
     """
     found, me = processes(), os.getpid()
     inside = {model}
@@ -104,15 +118,19 @@ def members(model: int, others: set[int]) -> Iterator[tuple[int, int]]:
     while True:
         more = {
             pid
-            for pid, (parent, session, _) in waiting.items()
-            if session == model or parent in inside or (parent == me and pid not in others)
+            for pid, it in waiting.items()
+            if it.session == model or it.parent in inside or (it.parent == me and pid not in others)
         }
         if not more:
             break
         inside |= more
         for pid in more:
             del waiting[pid]
-    yield from ((pid, found[pid][2]) for pid in inside if pid in found)
+    there = {pid: found[pid] for pid in inside if pid in found}
+    for pid, it in there.items():
+        twin = there.get(it.parent)
+        fresh = twin is not None and twin.space == it.space and it.age < FRESH
+        yield pid, 0 if fresh else it.resident
 
 
 def kernel_kills() -> int:
@@ -153,7 +171,7 @@ def run(command: list[str], timeout: float, limits: dict) -> dict:
     if memory_limit := limits.get("memory_bytes"):
         env["LACUNA_MEMORY_BYTES"] = str(memory_limit)
     before, start, peak, killed = kernel_kills(), time.monotonic(), 0, None
-    others = {pid for pid, (parent, *_) in processes().items() if parent == os.getpid()}
+    others = {pid for pid, it in processes().items() if it.parent == os.getpid()}
     try:
         process = subprocess.Popen(
             command,
