@@ -6,7 +6,8 @@ class Provenance {
         def system = ManagementFactory.operatingSystemMXBean
         Json.text([
             lacuna: workflow.manifest.version,
-            revision: workflow.commitId,
+            // Nextflow knows the commit of what it fetched itself alone.
+            revision: workflow.commitId ?: found.revision,
             nextflow: workflow.nextflow.version.toString(),
             profile: workflow.profile,
             engine: params.engine,

@@ -9,6 +9,7 @@ import pytest
 from own_dataset import own_dataset
 
 from lacuna.cli.people import run
+from lacuna.setup.common import revision
 from lacuna_contract.schema import read_json
 
 GOOD = "good/mine/mask_15_seed_42"
@@ -134,6 +135,7 @@ def test_the_report_says_where_its_numbers_come_from(options):
     document = read_json("results/provenance.json", "provenance")
     said = document["pipeline"]
     assert (said["engine"], said["command"]) == ("venv", "run-benchmark")
+    assert said["revision"] == revision()
     assert said["parameters"]["metrics"] == "mse"
     assert said["parameters"]["skip_models"] is False
     assert said["parameters"]["of models"] == {"factor": 0.5}

@@ -12,6 +12,7 @@ import pytest
 from scipy import sparse
 from standin_project import QUICK, ROOT
 
+from lacuna.setup.common import revision
 from lacuna_contract.h5ad import H5adWriter
 from lacuna_contract.schema import read_json
 
@@ -70,6 +71,7 @@ class Launch:
         assert names == {"mine/raw/data.h5ad"} | masks
         provenance = json.loads((results / "provenance.json").read_text())
         assert MODELS[0] in json.dumps(provenance)
+        assert provenance["pipeline"]["revision"] == revision()
         assert "6 of 12 runs failed" in done.stdout
         again = self.run(profile, "--sheet", "sheet.csv", "--seeds", "1,2", "-resume")
         assert "Submitted process" not in again.stdout

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from clones import MANIFEST, Clone, make_model
 
 from lacuna.parameters import Problems
 from lacuna.plan import choose_variants
-from lacuna.setup import environments, images, registry
+from lacuna.setup import common, environments, images, registry
 
 ROOT = Path(__file__).resolve().parents[2]
 WITH_MULTIMODAL = ["evaluate", "evaluate_multimodal", "prepare", "report"]
@@ -26,6 +27,27 @@ def test_every_folder_of_this_repository_is_found() -> None:
         assert json.loads((ROOT / row["path"] / "model.json").read_text()) == row["manifest"]
         assert row["image"] == f"lacuna/{name}:{row['digest']}"
         assert row["env"].endswith(f"no-such-cache/envs/{name}-{row['digest']}")
+
+
+def test_the_commit_of_a_clone(tmp_path, monkeypatch) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(["git", "-C", tmp_path, *who, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    assert common.revision() is None
+    git("init", "-q")
+    assert common.revision() is None  # nothing is committed
+    (tmp_path / "file").write_text("one\n")
+    git("add", "file")
+    git("commit", "-q", "-m", "one")
+    git("tag", "-a", "v1", "-m", "v1")
+    commit = git("rev-parse", "HEAD")
+    assert common.revision() == commit
+    (tmp_path / "file").write_text("two\n")
+    assert common.revision() == f"{commit}-dirty"
 
 
 # what is changed, and whose digests change with it

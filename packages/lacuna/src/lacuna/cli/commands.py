@@ -16,6 +16,7 @@ import lacuna
 from lacuna import datasets, local, metrics, parameters, plan, tasks
 from lacuna.cli.extra import give, model_parameters
 from lacuna.local import Outcome
+from lacuna.setup.common import revision
 from lacuna_contract.errors import ContractError
 from lacuna_contract.schema import read_json, write_json
 
@@ -187,6 +188,7 @@ def _pipeline(
     options = json.loads(json.dumps(options, default=str, sort_keys=True))
     return {
         "lacuna": lacuna.__version__,
+        "revision": revision(),
         "command": "run-benchmark",
         "engine": "venv",
         "parameters": options | {"of models": model_parameters(args.extra)},

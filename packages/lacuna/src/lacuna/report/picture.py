@@ -65,13 +65,14 @@ def _scores(board: Board, entries: Sequence[Entry], left: int) -> Panel:
         panel.guide(end, across=False)
     for entry in entries:
         own, y, score = look[entry.name], spots[entry.name], entry.score
+        end = score.mean
         if score.low is not None:
-            ends = [min(max(v, x.low), x.high) for v in (score.low, score.high)]
-            panel.segment((ends[0], y), (ends[1], y), f"whisker {own.css}")
+            start, end = (min(max(v, x.low), x.high) for v in (score.low, score.high))
+            panel.segment((start, y), (end, y), f"whisker {own.css}")
         text = spell_score(score.mean)
         if panel.inside(score.mean, y):
             panel.point(score.mean, y, own.css, own.marker, f"{entry.name}: {text}")
-            panel.label(score.mean, y, text, own.css)
+            panel.label(end, y, text, own.css)
         else:
             panel.text(left + 4, panel.at(low, y)[1] + 4, f"◂ {text}", "tick")
     return panel

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,18 @@ NOT_INSTALLED = {"lacuna": {"setup"}}
 
 class SetupError(Exception):
     """Something that a person has to mend before anything can be run. The message says what."""
+
+
+def revision() -> str | None:
+    """The commit of this clone, with "-dirty" behind it where tracked files differ; None where it
+    is no clone, or git does not say."""
+    if not (ROOT / ".git").exists():
+        return None
+    describe = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from lacuna import choice
 from lacuna.cache import cache_dir
 from lacuna.parameters import words
 from lacuna.setup import checkpoints, kernels, launchers
-from lacuna.setup.common import JUNK, ROOT, SetupError, digest, image_name, relative
+from lacuna.setup.common import JUNK, ROOT, SetupError, digest, image_name, relative, revision
 from lacuna_contract.errors import suggest
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -224,8 +224,8 @@ def listing(
     room: str | Path | None = None,
     tasks: str | None = None,
 ) -> dict[str, Any]:
-    """What ``bin/discover`` prints: the stages and the chosen models, with what runs them, and
-    the checkpoints that there are in `room`. `tasks` as in `stages`."""
+    """What ``bin/discover`` prints: the commit, the stages and the chosen models, with what runs
+    them, and the checkpoints that there are in `room`. `tasks` as in `stages`."""
 
     def names(recipe: Recipe) -> dict[str, str]:
         image = recipe.image(registry)
@@ -236,6 +236,7 @@ def listing(
         return {"checkpoint": found} if found else {}
 
     return {
+        "revision": revision(),
         "stages": {r.name: names(r) for r in stages(tasks)},
         "models": [
             {"name": r.name, "path": relative(r.folder), **names(r), "manifest": r.manifest}
