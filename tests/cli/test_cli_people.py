@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -48,6 +49,10 @@ def test_the_commands_are_installed():
         module, _, function = scripts[name].partition(":")
         assert module == "lacuna.cli"
         assert callable(getattr(cli, function))
+        # Where `pip install -e .` put it, as `make test` does.
+        command = [Path(sys.executable).with_name(name), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert f"usage: {name}" in done.stdout
 
 
 @pytest.mark.parametrize("command", INTERFACE)

@@ -93,6 +93,18 @@ def test_models_are_far_ahead_of_the_floor_and_not_biased(name, data):
     assert np.mean((found - true) ** 2) < 0.7 * np.mean((floor - true) ** 2)
 
 
+def test_the_rank_of_svd_is_that_which_predicts_held_out_counts_best(data):
+    counts, hidden, whole = data
+    svd = load(MODELS / "svd/main.py", "reconstruction")
+    _, said = svd(whole.counts, whole.hidden)
+    assert len(said["errors"]) > 2
+    assert said["rank"] == min(said["errors"], key=said["errors"].get)
+    # So it is nearly the best of them for what is hidden, too.
+    guesses = {rank: svd(whole.counts, whole.hidden, ranks=(rank,))[0] for rank in said["errors"]}
+    errors = {rank: np.mean((found - counts[hidden]) ** 2) for rank, found in guesses.items()}
+    assert errors[said["rank"]] < 1.1 * min(errors.values()) < 0.9 * max(errors.values())
+
+
 def tiny(cells, genes, kind="hidden"):
     """Counts of few cells and genes; one cell and one gene are hidden as a whole."""
     counts = simulate(cells, genes, seed=5)

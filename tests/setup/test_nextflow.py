@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lacuna.cache import cache_dir
+from lacuna.setup.nextflow import java
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(os.path.realpath("/proc/self/exe")).parent
 
@@ -46,6 +49,27 @@ def test_the_one_on_path_is_used(tools: Path, tmp_path: Path) -> None:
     program(tools, "nextflow", "nextflow version 25.10.4.10000")
     done = start([tools, Path("/bin")], tmp_path, "run", "main.nf")
     assert done.stdout == "nextflow run main.nf\n"
+
+
+def test_nothing_is_written_outside_of_the_cache(tmp_path: Path) -> None:
+    """By the Nextflow of the cache itself, in a home folder of its own."""
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    own = {"HOME": str(home), "JAVA_TOOL_OPTIONS": f"-Duser.home={home}"}
+    own |= {
+        "LACUNA_CACHE": str(cache_dir()),
+        "NXF_JAVA_HOME": str(Path(java()).resolve().parents[1]),
+    }
+    env = {k: v for k, v in os.environ.items() if not k.startswith("NXF_")}
+    done = subprocess.run(
+        [PYTHON / "python3.11", ROOT / "bin/nextflow", "info"],
+        env=env | own | {"PATH": "/bin"}, cwd=here, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Version: 24.10.0" in done.stdout
+    assert list(home.iterdir()) == []
+    assert {path.name for path in here.iterdir()} <= {".nextflow.log", ".nextflow"}
 
 
 def test_an_old_one_on_path_is_left_aside(tools: Path, tmp_path: Path) -> None:
