@@ -5,7 +5,7 @@ import pytest
 
 from lacuna.mock import SCENARIOS, Cohort, Scenario, check_dataset, generate_mock_dataset
 from lacuna.mock.check import nonzero_rows
-from lacuna.mock.scenarios import MODALITIES
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 NAMES = sorted(SCENARIOS)
 

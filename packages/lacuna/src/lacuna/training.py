@@ -21,15 +21,14 @@ import yaml
 
 from lacuna import local, tasks
 from lacuna.mock.config import Config, read_config
-from lacuna.mock.layout import SLOTS
+from lacuna.mock.layout import PLACES
 from lacuna.report.svg import Panel, asset, axis
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
 from lacuna.setup.registry import Recipe
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_column, read_names
-from lacuna_contract.tasks.multimodal import MODALITIES
-from lacuna_contract.tasks.multimodal import SLOTS as PLACES
+from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
 
 TASK = "multimodal"
 CHUNK = 2_000
@@ -66,7 +65,7 @@ def write_input(raw: Path, output: Path) -> None:
         for name in ("batch", "dataset", "split", *(f"has_{m}" for m in MODALITIES)):
             out.column("obs", name, read_column(file, "obs", name))
         hidden = 0
-        for modality, place in PLACES.items():
+        for modality, place in SLOTS.items():
             if place not in file:
                 continue
             matrix = Matrix(node(file, place))
@@ -126,7 +125,7 @@ def check_config(config: Config) -> None:
     if not config.file.is_file():
         raise ContractError(f"{config.file}: no such file; generate-all-mock-data makes it")
     for name, where in config.keys.items():
-        expected = {"mod": name} if config.file.suffix == ".h5mu" else SLOTS[name]
+        expected = {"mod": name} if config.file.suffix == ".h5mu" else PLACES[name]
         if where != expected:
             raise ContractError(f"keys['{name}'] is {where}; training reads {expected}")
 

@@ -12,15 +12,14 @@ from lacuna.mock.assign import assign
 from lacuna.mock.check import check_dataset, keys_there, matrix_of
 from lacuna.mock.dataset import to_anndata
 from lacuna.mock.generate import hide
-from lacuna.mock.layout import Keys, keys_of, obs_columns
-from lacuna.mock.scenarios import MODALITIES, customise
+from lacuna.mock.layout import OTHER_NAMES, Keys, keys_of, obs_columns
+from lacuna.mock.scenarios import customise
 from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
-
-OTHER_NAMES = {"prot": "adt", "protein": "adt", "gex": "rna", "peaks": "atac"}
 
 
 def _from_mudata(data: MuData) -> tuple[dict[str, Any], AnnData, dict[str, list[str]]]:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lacuna.mock.scenarios import MODALITIES, Scenario, weights
+from lacuna.mock.scenarios import Scenario, weights
 from lacuna_contract.errors import ContractError
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 
 @dataclass(frozen=True)

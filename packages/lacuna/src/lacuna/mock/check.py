@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from lacuna.mock.layout import SLOTS, Keys
-from lacuna.mock.scenarios import MODALITIES
+from lacuna.mock.layout import PLACES, Keys
 from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def keys_there(data: AnnData) -> Keys:
     """The usual places of the modalities, those that this AnnData has."""
-    return {m: w for m, w in SLOTS.items() if "obsm" not in w or w["obsm"] in data.obsm}
+    return {m: w for m, w in PLACES.items() if "obsm" not in w or w["obsm"] in data.obsm}
 
 
 def matrix_of(data: AnnData, name: str, where: dict[str, str]) -> Any:

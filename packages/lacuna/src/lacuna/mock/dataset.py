@@ -9,9 +9,9 @@ from scipy import sparse
 
 from lacuna.mock.generate import CHUNK, chunks, hide, make_plan, stack
 from lacuna.mock.layout import Keys, cluster_labels, keys_of, names, obs_columns
-from lacuna.mock.scenarios import MODALITIES
 from lacuna.mock.settings import Settings
 from lacuna.mock.truth import Truth
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 
 def to_anndata(

@@ -14,14 +14,13 @@ from lacuna.mock.latent import Cells, Response
 from lacuna.mock.law import Law
 from lacuna.mock.layout import cluster_labels, keys_of, names, obs_columns
 from lacuna.mock.modalities import Adt, Atac, Rna
-from lacuna.mock.scenarios import MODALITIES
 from lacuna.mock.settings import Settings
 from lacuna.mock.truth import Truth
 from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_uns
+from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
 
 PACKED = 1  # gzip level: a third of the size, at the speed of a disk
-WHERE = {"rna": "X", "atac": "obsm/X_atac", "adt": "obsm/X_adt"}
 
 
 class Slots:
@@ -30,9 +29,9 @@ class Slots:
     def __init__(self, out: H5adWriter, plan: Plan, labels: bool):
         law, cells = plan.law, plan.cells
         self._slots = {
-            "rna": out.csr("X", np.float32, compression=PACKED),
-            "atac": out.csr("obsm/X_atac", np.float32, len(law.peak_gene), compression=PACKED),
-            "adt": out.dense("obsm/X_adt", np.float32, len(law.adt_gene)),
+            "rna": out.csr(SLOTS["rna"], np.float32, compression=PACKED),
+            "atac": out.csr(SLOTS["atac"], np.float32, len(law.peak_gene), compression=PACKED),
+            "adt": out.dense(SLOTS["adt"], np.float32, len(law.adt_gene)),
         }
         cluster = cluster_labels(cells.cluster) if labels else None
         for name, values in obs_columns(cells.assignment, cluster).items():
@@ -152,5 +151,5 @@ def read_truth(path: str | Path) -> Truth:
     """A truth file as an object, with all of its matrices in memory."""
     plan = read_plan(path)
     with open_h5ad(path) as file:
-        found = [Matrix(node(file, WHERE[name])).rows(0, len(plan.cells)) for name in MODALITIES]
+        found = [Matrix(node(file, SLOTS[name])).rows(0, len(plan.cells)) for name in MODALITIES]
     return Truth(plan, *found)

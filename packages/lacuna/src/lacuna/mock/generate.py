@@ -14,9 +14,9 @@ from scipy import sparse
 
 from lacuna.mock.latent import Cells, draw_cells, stream
 from lacuna.mock.law import Law, draw_law
-from lacuna.mock.scenarios import MODALITIES
 from lacuna.mock.settings import Settings
 from lacuna_contract.errors import ContractError
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 BLOCK = 128  # cells; part of what a seed means
 CHUNK = 512  # cells made at a time by default; no part of it

@@ -11,8 +11,8 @@ import numpy as np
 
 from lacuna.mock.generate import Chunk, Plan
 from lacuna.mock.layout import cluster_labels, names, obs_columns
-from lacuna.mock.scenarios import MODALITIES
 from lacuna_contract.h5ad import TEXT, H5adWriter
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 SIGNATURE = b"MuData (format-version=0.1.0;creator=lacuna;creator-version=0.1.0)"
 SHARED = ("obs", "var", "obsm", "varm", "obsp", "varp", "uns", "obsmap", "varmap")

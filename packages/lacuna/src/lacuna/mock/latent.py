@@ -12,8 +12,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from lacuna.mock.assign import Assignment, assign, split_sizes
-from lacuna.mock.scenarios import MODALITIES
 from lacuna.mock.settings import Settings
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 STATE_BITS = 10  # latent states are multiples of 1/1024,
 LOADING_BITS = 7  # loadings of 1/128,

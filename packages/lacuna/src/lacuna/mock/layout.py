@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from lacuna.mock.assign import Assignment
-from lacuna.mock.scenarios import MODALITIES
+from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
 
 Keys = dict[str, dict[str, str]]
 
-SLOTS: Keys = {"rna": {"X": "X"}, "atac": {"obsm": "X_atac"}, "adt": {"obsm": "X_adt"}}
+PLACES: Keys = {name: {slot.split("/")[0]: slot.split("/")[-1]} for name, slot in SLOTS.items()}
+#: What a MuData may call a modality beside its own name.
+OTHER_NAMES = {"prot": "adt", "protein": "adt", "gex": "rna", "peaks": "atac"}
 UNITS = {"obs": "cell", "rna": "gene", "atac": "peak", "adt": "adt"}
 
 
@@ -20,7 +22,7 @@ def names(kind: str, n: int) -> list[str]:
 
 def keys_of(assignment: Assignment) -> Keys:
     """Where each modality lies that at least one cell keeps."""
-    return {name: dict(SLOTS[name]) for name in assignment.observed}
+    return {name: dict(PLACES[name]) for name in assignment.observed}
 
 
 def obs_columns(

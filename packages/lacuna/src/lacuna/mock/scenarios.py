@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lacuna_contract.errors import ContractError, suggest
-
-MODALITIES = ("rna", "atac", "adt")
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from lacuna.counts import Frame, drawn
+from lacuna.mock.layout import OTHER_NAMES
 from lacuna.sources import check_unique
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError, suggest
@@ -21,7 +22,6 @@ from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_colum
 from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
 
 MOSAIC = "data/quickstart_pbmc_mosaic.h5mu"
-OTHER_NAMES = {"prot": "adt", "protein": "adt", "gex": "rna", "peaks": "atac"}
 CHUNK = 2_000
 #: Columns of a dataset sheet for which these files have no use: each modality has one place.
 UNUSED = ("layer", "symbol", "organism")
