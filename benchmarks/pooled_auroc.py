@@ -25,9 +25,8 @@ from lacuna.mock import Settings, write_mock
 from lacuna.mock.files import read_plan
 from lacuna.mock.generate import Plan
 from lacuna.mock.modalities import MASSES, NODES
-from lacuna.mock.scenarios import MODALITIES
 from lacuna_contract.h5ad import Matrix, open_h5ad, read_column
-from lacuna_contract.tasks.multimodal import SLOTS
+from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
 
 
 def mock(scenario: str, seed: int) -> tuple[Plan, np.ndarray, np.ndarray, np.ndarray]:
