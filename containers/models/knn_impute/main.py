@@ -4,6 +4,8 @@ from scipy.spatial import cKDTree
 
 from lacuna_contract import NotApplicable, model
 
+NEIGHBOURS = (1, 2, 5, 10, 20, 40, 80)
+
 
 def components(name, x, has, rank, seed):
     """Principal components of a modality, (cells, rank); 0 where a cell lacks it."""
@@ -25,11 +27,28 @@ def components(name, x, has, rank, seed):
     return found
 
 
+def means(pool, values, rows, counts, prior, own=False):
+    """Means of `values` over the cells of the pool that are nearest to rows, `prior` cells of the
+    overall mean added, for one number of them after another; with `own`, the rows are the pool, and
+    none is its own neighbour."""
+    mean = values.mean(axis=0)
+    near = cKDTree(pool).query(rows, max(counts) + own)[1].reshape(len(rows), -1)
+    if own:
+        # Cells in one place may come before the cell itself.
+        later = np.argsort(near == np.arange(len(rows))[:, None], axis=1, kind="stable")
+        near = np.take_along_axis(near, later, axis=1)
+    total = np.zeros((len(rows), values.shape[1]))
+    for place in range(max(counts)):
+        total += values[near[:, place]]
+        if place + 1 in counts:
+            yield (total + prior * mean) / (place + 1 + prior)
+
+
 def average(points, has, target, values, rows, k, prior):
-    """Mean of `values` of the target, (cells with it, columns), over the k nearest cells that have
-    it, found by the modality that most of these share with a row; `prior` cells of the overall mean
-    are added."""
-    place, mean = np.cumsum(has[target]) - 1, values.mean(axis=0)
+    """Mean of `values` of the target, (cells with it, columns), over the nearest cells that have
+    it, found by the modality that most of these share with a row. Without `k`, there are as many of
+    them as predict the cells of the pool best, each by the others."""
+    place = np.cumsum(has[target]) - 1
     found = np.empty((len(rows), values.shape[1]))
     done = np.zeros(len(rows), dtype=bool)
     shared = {name: has[target] & has[name] for name in points if name != target}
@@ -38,12 +57,16 @@ def average(points, has, target, values, rows, k, prior):
         pool = np.flatnonzero(shared[name])
         if not here.any() or not len(pool):
             continue
+        own, where = values[place[pool]], points[name][pool]
         # Of a few cells, not all are near.
-        few = max(1, min(k, len(pool) // 6))
-        near = cKDTree(points[name][pool]).query(points[name][rows[here]], few)[1]
-        near = near.reshape(here.sum(), -1)
-        total = sum(values[place[pool[column]]] for column in near.T)
-        found[here] = (total + prior * mean) / (near.shape[1] + prior)
+        most = max(1, len(pool) // 6)
+        counts = sorted({min(n, most) for n in ([k] if k else NEIGHBOURS)})
+        if len(counts) > 1:
+            errors = [
+                ((some - own) ** 2).sum() for some in means(where, own, where, counts, prior, True)
+            ]
+            counts = [counts[int(np.argmin(errors))]]
+        found[here] = next(means(where, own, points[name][rows[here]], counts, prior))
         done |= here
     if not done.all():
         raise NotApplicable(
@@ -54,7 +77,7 @@ def average(points, has, target, values, rows, k, prior):
 
 
 @model("multimodal")
-def predict(data, *, k=20, dims=10, prior=1.0, seed=0):
+def predict(data, *, k=None, dims=10, prior=1.0, seed=0):
     """What the nearest cells with the hidden modality have, by principal components of a modality
     that both have. The embedding: components of the most frequent modality, averaged likewise."""
     has = data.has
@@ -69,5 +92,5 @@ def predict(data, *, k=20, dims=10, prior=1.0, seed=0):
     missing = np.flatnonzero(~has[anchor])
     if len(missing):
         values = embedding[has[anchor]]
-        embedding[missing] = average(points, has, anchor, values, missing, 5, 0.0)
+        embedding[missing] = average(points, has, anchor, values, missing, k, 0.0)
     return embedding, imputed

@@ -5,6 +5,7 @@ from lacuna_contract import model
 
 #: Expected counts of RNA, probabilities of open peaks, log1p of ADT: the values that can be.
 BOUNDS = {"rna": (0.01, np.inf), "atac": (1e-3, 1 - 1e-3), "adt": (0.0, np.inf)}
+PENALTIES = 10.0 ** np.arange(-1, 5)
 
 
 def logged(name, x):
@@ -15,8 +16,23 @@ def logged(name, x):
     return np.log1p(x.toarray()) if name != "atac" else x.toarray()
 
 
+def ridge(x, y, asked, penalties):
+    """Predictions of `asked` by ridge regression of y on x, with the penalty by which cells are
+    predicted best, each left out of the regression once."""
+    middle, mean = x.mean(axis=0), y.mean(axis=0)
+    u, s, v = np.linalg.svd(x - middle, full_matrices=False)
+    along, errors = u.T @ (y - mean), []
+    for penalty in penalties:
+        kept = s**2 / (s**2 + penalty)
+        rest = y - mean - u @ (kept[:, None] * along)
+        leverage = 1 / len(x) + u**2 @ kept
+        errors.append(((rest / np.maximum(1 - leverage, 1e-9)[:, None]) ** 2).sum())
+    penalty = penalties[int(np.argmin(errors))]
+    return mean + (asked - middle) @ v.T @ ((s / (s**2 + penalty))[:, None] * along)
+
+
 @model("multimodal")
-def predict(data, *, rank=10, penalty=10.0, seed=0):
+def predict(data, *, rank=10, penalty=None, seed=0):
     """Principal components of all modalities side by side, each of one weight, what is hidden taken
     for the mean; and a ridge regression of each modality on them."""
     blocks = []
@@ -35,10 +51,6 @@ def predict(data, *, rank=10, penalty=10.0, seed=0):
         has = data.has[name]
         y = data.counts[name][has][:, asked.features].toarray()
         y = np.log1p(y) if name == "adt" else y
-        x, mean = points[has], y.mean(axis=0)
-        middle = x.mean(axis=0)
-        x = x - middle
-        weights = np.linalg.solve(x.T @ x + penalty * np.eye(rank), x.T @ (y - mean))
-        found = mean + (points[asked.cells] - middle) @ weights
+        found = ridge(points[has], y, points[asked.cells], [penalty] if penalty else PENALTIES)
         imputed[name] = np.clip(found, *BOUNDS[name])
     return embedding, imputed
