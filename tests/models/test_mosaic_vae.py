@@ -2,21 +2,28 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import yaml
-from scipy.stats import rankdata
+from scipy import stats
+from scipy.special import expit, softmax
 
 from lacuna.mock.cli import make_mock_multimodal
 from lacuna.mock.config import read_config, write_config
 from lacuna.mock.files import read_plan
+from lacuna.setup.common import ROOT
+from lacuna.setup.environments import build
+from lacuna.setup.registry import model
 from lacuna.training import main
 from lacuna_contract.h5ad import Matrix, open_h5ad
 from lacuna_contract.tasks import multimodal
 
+FOLDER = ROOT / "containers/models/mosaic_vae"
+INSIDE = Path(__file__).parent / "_mosaic_vae_inside/likelihoods.py"
 SMALL = ["--cells", "200", "--genes", "150", "--peaks", "400", "--proteins", "12"]
 FEW = ["--cells", "60", "--genes", "40", "--peaks", "60", "--proteins", "6"]
 
@@ -63,7 +70,7 @@ def oracle(config: Path) -> np.ndarray:
 def auroc_by_peak(true: np.ndarray, score: np.ndarray) -> float:
     """Mean over the peaks that are open in some cells and closed in others; 0.5 for a constant."""
     some = (true.any(axis=0)) & (~true.all(axis=0))
-    true, ranks = true[:, some], rankdata(score[:, some], axis=0)
+    true, ranks = true[:, some], stats.rankdata(score[:, some], axis=0)
     n = true.sum(axis=0)
     return float(np.mean(((ranks * true).sum(axis=0) - n * (n + 1) / 2) / (n * (len(true) - n))))
 
@@ -114,6 +121,69 @@ def test_on_a_bridge_it_beats_the_mean_of_each_modality(tmp_path):
     true, mean = hidden(config, "rna")
     squares = [((np.log1p(x) - np.log1p(true)) ** 2).mean() for x in (found["rna"], mean)]
     assert squares[0] < squares[1]
+
+
+@pytest.fixture(scope="module")
+def law(few, tmp_path_factory):
+    """Log-likelihoods by the network at two states of each cell, and what they are of."""
+    recipe, out = model(FOLDER), tmp_path_factory.mktemp("law") / "law.npz"
+    build(recipe)
+    command = [
+        recipe.env / "bin/python",
+        INSIDE,
+        recipe.env / "model",
+        few.with_suffix(".h5ad"),
+        out,
+    ]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return dict(np.load(out))
+
+
+def written_out(law: dict, kind: str, name: str, at: str) -> np.ndarray:
+    """The log-likelihood of each cell by SciPy's distributions."""
+    x, eta = law[f"{kind} {name} values"], law[f"{kind} {name} {at} eta"].astype(float)
+    if name == "adt":
+        noise = np.diag(law[f"{kind} noise"] ** 2.0) + law[f"{kind} shared"] ** 2.0
+        rest = x - law[f"{kind} background"] - np.log1p(np.exp(eta))
+        return stats.multivariate_normal(cov=noise).logpdf(rest)
+    depth, sd = law[f"{kind} {name} depth"].astype(float), law[f"{kind} {name} depth sd"]
+    found = stats.norm.logpdf(depth, law[f"{kind} {name} {at} level"], sd)
+    if name == "atac":
+        return found + stats.bernoulli.logpmf(x, expit(eta + depth[:, None])).sum(axis=1)
+    mean = softmax(eta, axis=1) * np.exp(depth)[:, None] * law[f"{kind} total"]
+    size = law[f"{kind} size"].astype(float)
+    chance = stats.nbinom.pmf(x, size, size / (size + mean))
+    if kind == "zinb":
+        none = law[f"{kind} inflated"].astype(float)
+        chance = none * (x == 0) + (1 - none) * chance
+    return found + np.log(chance).sum(axis=1)
+
+
+@pytest.mark.parametrize("kind", ["nb", "zinb"])
+@pytest.mark.parametrize("name", ["rna", "atac", "adt"])
+def test_likelihoods_are_those_of_the_page(law, kind, name):
+    # Up to a constant of the data, which the difference of two states is without.
+    found = law[f"{kind} {name} first"] - law[f"{kind} {name} second"]
+    first, second = (written_out(law, kind, name, at) for at in ("first", "second"))
+    assert len(found) > 20
+    np.testing.assert_allclose(found, first - second, rtol=2e-3, atol=2e-3)
+
+
+def test_training_ends_when_held_out_cells_gain_no_more(few, tmp_path):
+    assert train(few, tmp_path, "epochs=400", "patience=2", "warm_up=0", "rate=0.05") == 0
+    losses = json.loads((tmp_path / "history.json").read_text())["held_out"]
+    assert len(losses) < 400
+    assert len(losses) - 1 - int(np.argmin(losses)) == 2
+
+
+def test_counts_may_be_zero_inflated(few, whole, tmp_path, capsys):
+    assert train(few, tmp_path, "epochs=6", "save_every=2", "likelihood=zinb") == 0
+    rna = imputed(tmp_path)["rna"]
+    assert (rna > 0).all()
+    assert (rna != imputed(whole)["rna"]).any()
+    assert train(few, tmp_path, "likelihood=poisson") == 1
+    assert "expected 'nb' or 'zinb'" in capsys.readouterr().err
 
 
 def test_a_run_that_was_interrupted_ends_where_it_would_have(few, whole, tmp_path):

@@ -152,7 +152,7 @@ def train_epoch(
 ) -> dict[str, float]:
     """One pass over the cells; mean values in nats a cell."""
     net.train()
-    weight = min(1.0, (epoch + 1) / how.warm_up)
+    weight = min(1.0, (epoch + 1) / max(1, how.warm_up))
     sums: dict[str, float] = {}
     order = rows[torch.randperm(len(rows))]
     for part in order.tensor_split(max(1, round(len(rows) / how.batch))):
