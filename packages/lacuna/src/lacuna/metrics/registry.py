@@ -100,7 +100,8 @@ def metric(
                     plain,
                     name=f"{plain.name}_{stratum}",
                     title=f"{title}, {where}",
-                    doc=f"{doc} Only {where}.",
+                    # What more is to be said of it is said of the plain one.
+                    doc=f"{doc.partition('. ')[0].rstrip('.')}, {where} alone.",
                     rank=False,
                     needs=needs.narrow(stratum),
                 )

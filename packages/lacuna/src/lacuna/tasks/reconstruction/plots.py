@@ -120,7 +120,7 @@ def _by_count(series: Sequence[Series]) -> Figure | None:
         panels.append(panel.render(title))
     return Figure(
         "By true count",
-        "Left: lower is better. Right: the grey blocks span the true counts themselves; who "
+        "Error: lower is better. Prediction: the grey blocks span the true counts themselves; who "
         "predicts what is to be expected stays nearer to the mean. Values below 0.001 are not "
         "drawn.",
         panels,
