@@ -17,6 +17,7 @@ from lacuna.setup.registry import model
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_names, read_uns
 from lacuna_contract.schema import read_json
 from lacuna_contract.supervise import sha256
+from lacuna_contract.tasks.reconstruction import split
 
 FOLDER = ROOT / "containers/models/scgpt"
 INSIDE = Path(__file__).parent / "_scgpt_inside/main.py"
@@ -175,6 +176,11 @@ def room(tmp_path_factory):
             "checkpoint": "plain",
         },
         {
+            "name": "short_context_again",
+            "params": PRETRAINED | {"steps": 2, "context": 20},
+            "checkpoint": "plain",
+        },
+        {
             "name": "ensembl",
             "params": PRETRAINED,
             "checkpoint": "plain",
@@ -223,6 +229,37 @@ def test_both_spellings_of_attention_are_the_same_network(room):
     plain = values(room / "pretrained.h5ad")
     np.testing.assert_array_equal(values(room / "pretrained_flash.h5ad"), plain)
     assert np.std(plain) > 0.1
+
+
+def test_hidden_entries_are_masks_and_never_padding(room):
+    """Of 90 genes in contexts of 20 tokens, each is shown once; what fills a context up is neither
+    a mask nor a count."""
+    found = json.loads((room / "shown.json").read_text())
+    assert found["hidden_are_masks_once"]
+    assert found["others_are_their_counts"]
+    assert found["padding_holds"] == [found["pad"]] == [-2]
+    assert (found["mask"], found["bins"], found["top"]) == (-1, 51, 50)
+    assert found["largest"] <= 20
+
+
+def test_batches_of_genes_are_drawn_by_the_seed(room):
+    first, again = (values(room / f"short_context{end}.h5ad") for end in ("", "_again"))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_genes_without_a_token_are_predicted_by_the_floor(room):
+    space: dict = {}
+    exec((FOLDER / "genes.py").read_text(), space)
+    with open_h5ad(room / "plain.h5ad") as file:
+        data = split(Matrix(file["X"]).rows(0, 300), 0)
+    depth, rate = space["scales"](data.counts, data.hidden)
+    row = np.repeat(np.arange(300), np.diff(data.hidden.indptr))
+    gene = data.hidden.indices
+    floor, found = depth[row] * rate[gene], values(room / "pretrained.h5ad")
+    np.testing.assert_allclose(found[gene >= 90], floor[gene >= 90], rtol=1e-6)
+    assert np.isclose(found[gene < 90], floor[gene < 90]).mean() < 0.01
+    details = json.loads((room / "pretrained.json").read_text())["details"]
+    assert details["entries_predicted_by_the_floor"] == (gene >= 90).sum()
 
 
 def test_ensembl_ids_are_matched_through_the_column_of_symbols(room):

@@ -85,6 +85,48 @@ def spoil(good, state):
     (bad["not_json"] / "vocab.json").write_text('{"<pad>": 0,')
 
 
+class Watched(scgpt_model.Predictor):
+    """Keeps what its network is shown."""
+
+    def forward(self, genes, values, padding):
+        self.shown.append((genes, values, padding))
+        return super().forward(genes, values, padding)
+
+
+def shown(sizes, network, vocab):
+    """How a network that knows no zeros is shown the plain input, 19 genes at a time."""
+    with open_h5ad(room / "plain.h5ad") as file:
+        genes = read_names(file, "var")
+        data = split(Matrix(file["X"]).rows(0, 40), 0)
+    cells = scgpt_model.Cells(
+        data.counts, data.hidden, scgpt_model.match([genes], vocab), vocab, sizes
+    )
+    rng = np.random.default_rng(0)
+    watched = Watched(network, cells, cells.spread(rng), 20, False, "cpu")
+    watched.shown = []
+    _, binned, dark = cells.dense(np.arange(40))
+    watched.mean_bins(binned, dark, rng)
+    masked, seen = np.zeros(dark.shape, int), np.zeros(dark.shape, int)
+    for tokens, values, padding in watched.shown:
+        for row, at in np.argwhere((~padding).numpy()):
+            gene = cells.column[tokens[row, at]]
+            if gene >= 0:  # else it is <cls>
+                table = masked if values[row, at] == sizes.mask_value else seen
+                table[row, gene] += 1
+    known = cells.known
+    filling = {float(v) for _, values, padding in watched.shown for v in values[padding]}
+    return {
+        "hidden_are_masks_once": bool((masked[:, known] == dark[:, known]).all()),
+        "others_are_their_counts": bool((seen[:, known] == ((binned > 0) & ~dark)[:, known]).all()),
+        "padding_holds": sorted(filling),
+        "largest": max(tokens.shape[1] for tokens, _, _ in watched.shown),
+        "bins": sizes.n_bins,
+        "mask": sizes.mask_value,
+        "pad": sizes.pad_value,
+        "top": int(binned.max()),
+    }
+
+
 def run(job):
     """One run of the model as its container runs it."""
     (room / "params.json").write_text(json.dumps(job["params"]))
@@ -104,5 +146,7 @@ good = room / "checkpoints" / "plain"
 write(good, state, vocab, sizes, flash=False)
 write(room / "checkpoints" / "flash", state, vocab, sizes, flash=True)
 spoil(good, state)
+network, vocab, sizes, _ = published.read(good)
+(room / "shown.json").write_text(json.dumps(shown(sizes, network, vocab)))
 jobs = json.loads((room / "jobs.json").read_text())
 (room / "said.json").write_text(json.dumps({job["name"]: run(job) for job in jobs}))
