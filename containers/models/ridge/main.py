@@ -1,9 +1,10 @@
 import numpy as np
 from scipy import sparse
 
-from lacuna_contract import model
+from lacuna_contract import model, need_memory
 
 BLOCK = 5_000_000  # entries of a dense matrix at a time
+ENTRY_BYTES = 60  # of a sampled cell's entry, visible or hidden: in several sparse matrices
 
 
 def scales(counts, hidden, passes=3):
@@ -99,8 +100,11 @@ class Regression:
             for block, part in blocks(counts, hidden, self.rate):
                 block.values[block.at] = filled[part]
                 cross += block.values[:, self.chosen].T @ block.values
-            weights = regress(cross[:, self.chosen], cross, self.chosen, penalty * cells)
-            self.sweeps.append(weights.astype(np.float32))
+            gram = cross[:, self.chosen]
+            # Not given a name: in double precision it is not needed any longer.
+            self.sweeps.append(
+                regress(gram, cross, self.chosen, penalty * cells).astype(np.float32)
+            )
             for block, part in blocks(counts, hidden, self.rate):
                 block.values[block.at] = filled[part]
                 filled[part] = self._next(block, self.sweeps[-1])[block.at]
@@ -135,9 +139,16 @@ class Regression:
         return np.concatenate(found)
 
 
-def sample(chunks, most, rng):
+def needed(cells, genes, stored, sources, sweeps):
+    """Bytes that a fit takes: two matrices of sources by genes and the weights of each sweep, what
+    an inverse takes, the sampled cells, and a dense block of them."""
+    sources = min(sources, genes)
+    weights = sources * genes * (16 + 4 * sweeps) + 40 * sources**2
+    return weights + ENTRY_BYTES * stored + 40 * min(BLOCK, cells * genes)
+
+
+def sample(chunks, cells, most, rng):
     """Counts and hidden entries of at most `most` cells of all chunks, drawn at random."""
-    cells = sum(len(chunk.cells) for chunk in chunks)
     chosen = np.sort(rng.permutation(cells)[:most])
     counts, hidden = [], []
     for chunk in chunks:
@@ -169,7 +180,16 @@ class Ridge:
         self.most, self.kind, self.rng = fitted, kind, np.random.default_rng(seed)
 
     def fit(self, chunks):
-        counts, hidden = sample(chunks, self.most, self.rng)
+        cells = stored = genes = 0
+        for chunk in chunks:
+            cells, genes = cells + len(chunk.cells), chunk.counts.shape[1]
+            stored += chunk.counts.nnz + chunk.hidden.nnz
+        some = min(1, self.most / cells)
+        need_memory(
+            needed(some * cells, genes, some * stored, self.sources, self.sweeps),
+            f"a regression of {genes} genes in {some * cells:.0f} cells",
+        )
+        counts, hidden = sample(chunks, cells, self.most, self.rng)
         held = hold_out(hidden, 0.05, self.rng)
         rest = (counts - counts.multiply(held)).tocsr()
         true = (counts.multiply(held) + held.astype(np.float32)).tocsr().data - 1
