@@ -8,7 +8,9 @@ from scipy import sparse
 
 from lacuna_contract import NotApplicable, model, need_memory
 
-ENTRY_BYTES = 24  # of each cell and gene while the graph is made, which is of a dense matrix
+# While the graph is made: of each cell and gene, in a dense matrix and two copies; of each entry
+# that is stored, visible or hidden, in several sparse ones.
+ENTRY_BYTES, STORED_BYTES = 24, 24
 
 
 def depths(counts, hidden, passes=3):
@@ -97,7 +99,10 @@ def predict(
             f"a graph of neighbours needs 3 cells and genes; there are {counts.shape}"
         )
     cells, genes = counts.shape
-    need_memory(ENTRY_BYTES * cells * genes, f"a dense matrix of {cells} cells x {genes} genes")
+    need_memory(
+        ENTRY_BYTES * cells * genes + STORED_BYTES * (counts.nnz + hidden.nnz),
+        f"a dense matrix of {cells} cells x {genes} genes",
+    )
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     choices = [(k, t) for k in neighbours for t in times]
