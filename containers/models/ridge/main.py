@@ -125,7 +125,8 @@ class Regression:
         return np.sort(np.argsort(-variance, kind="stable")[:sources])
 
     def _next(self, block, weights):
-        return block.values[:, self.chosen] @ weights
+        # In the weights' precision: else they would be copied to double for each block.
+        return block.values[:, self.chosen].astype(np.float32) @ weights
 
     def __call__(self, counts, hidden, everywhere=False):
         """Expected counts of the hidden entries of any cells, as they are filled in sweep by sweep;
