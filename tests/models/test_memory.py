@@ -59,6 +59,10 @@ def run(recipe, words, **env):
             "alra", 1.5, "ALRA takes all 300 cells x 100 genes at once: about",
             marks=pytest.mark.only_all,
         ),
+        pytest.param(
+            "ridge", 1.5, "a regression of 100 genes in 300 cells: about",
+            marks=pytest.mark.only_all,
+        ),
     ],
 )  # fmt: skip
 def test_it_ends_before_it_begins(name, megabytes, said, tmp_path):

@@ -4,7 +4,7 @@ from scipy import sparse
 from lacuna_contract import model, need_memory
 
 BLOCK = 5_000_000  # entries of a dense matrix at a time
-ENTRY_BYTES = 60  # of a sampled cell's entry, visible or hidden: in several sparse matrices
+ENTRY_BYTES = 40  # of a sampled cell's entry, visible or hidden: in several sparse matrices
 
 
 def scales(counts, hidden, passes=3):
@@ -141,11 +141,11 @@ class Regression:
 
 
 def needed(cells, genes, stored, sources, sweeps):
-    """Bytes that a fit takes: two matrices of sources by genes and the weights of each sweep, what
-    an inverse takes, the sampled cells, and a dense block of them."""
-    sources = min(sources, genes)
-    weights = sources * genes * (16 + 4 * sweeps) + 40 * sources**2
-    return weights + ENTRY_BYTES * stored + 40 * min(BLOCK, cells * genes)
+    """Bytes that a fit takes: two matrices of sources by genes and the weights of each sweep; the
+    sampled cells and a dense block of them; what makes a block, or what an inverse takes."""
+    sources, block = min(sources, genes), min(BLOCK, cells * genes)
+    weights = sources * genes * (12 + 4 * sweeps)
+    return weights + ENTRY_BYTES * stored + 8 * block + max(32 * block, 40 * sources**2)
 
 
 def sample(chunks, cells, most, rng):
