@@ -61,7 +61,10 @@ def diffuse(counts, hidden, wanted, depth, rate, steps, prior):
         pooled = counts.toarray()
         for step in steps:
             pooled = step @ pooled
-        return depth[:, None] * (pooled + prior * rate) / (reached + prior)[:, None]
+        # In place: in between, four matrices of this size would be one too many.
+        pooled += prior * rate
+        pooled *= (depth / (reached + prior))[:, None]
+        return pooled
     rows = np.repeat(np.arange(len(depth)), np.diff(wanted.indptr))
     order = np.argsort(wanted.indices, kind="stable")
     bounds = np.searchsorted(wanted.indices[order], np.arange(counts.shape[1] + 1))
