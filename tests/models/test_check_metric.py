@@ -73,3 +73,13 @@ def test_metrics_are_scored_on_what_the_controls_predict(monkeypatch):
     monkeypatch.setitem(metrics.registry._registered["reconstruction"], "mse", turned)
     failed = {v.name for v in check_metric.check(turned, controls) if not v.passed}
     assert failed == {"range", "undefined"}
+
+    def raises(moments):
+        raise AttributeError("no such thing as a mode")
+
+    broken = replace(MSE, function=raises)
+    monkeypatch.setitem(metrics.registry._registered["reconstruction"], "mse", broken)
+    (failed,) = [v for v in check_metric.check(broken, controls) if not v.passed]
+    assert failed.name == "scoring"
+    assert "gene_mean" in failed.said
+    assert "no such thing as a mode" in failed.said

@@ -5,6 +5,7 @@ import argparse
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,13 @@ def check(metric: Metric, controls: Sequence[Recipe]) -> Iterator[Check]:
             first = recipe.manifest["control"] not in shown
             shown.add(recipe.manifest["control"])
             for case in inputs if first else inputs[:1]:
-                status, folder = subject.run(case)
+                try:
+                    status, folder = subject.run(case)
+                except Exception as error:  # whatever a metric under construction may raise
+                    traceback.print_exc()
+                    said = f"the control {recipe.name}, {case.what}: {error!r}, see above"
+                    yield Check("scoring", False, said)
+                    return
                 if status["status"] == "not_applicable":
                     continue
                 if status["status"] != "ok":
