@@ -188,6 +188,23 @@ def test_a_missing_column(tmp_path, dense):
         imported(tmp_path, adata_of(dense), cell_type="kinds")
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pd.Categorical(["B", None, "T"] * 40),
+        pd.array([1, None, 2] * 40, dtype="Int64"),
+        np.array([1.0, np.nan, 2.0] * 40),
+    ],
+    ids=["categories", "masked numbers", "NaN"],
+)
+def test_cell_types_that_are_missing_are_no_type(tmp_path, dense, kind):
+    adata = adata_of(dense)
+    adata.obs["kind"] = kind
+    said = r"obs\['kind'\] is missing in 40 of 120 cells \(the first is 'cell1'\)"
+    with pytest.raises(ContractError, match=said):
+        imported(tmp_path, adata, cell_type="kind")
+
+
 def test_cell_names_that_repeat(tmp_path, dense):
     adata = adata_of(dense)
     adata.obs_names = ["A", "A", "A", "B", "B", *adata.obs_names[5:]]

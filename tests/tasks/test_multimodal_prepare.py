@@ -270,14 +270,64 @@ def empty_a_cell(adata):
     adata.X = sparse.csr_matrix(adata.X.toarray() * (np.arange(120) != 3)[:, None])
 
 
+def adt_value(value):
+    return lambda a: a.obsm["X_adt"].__setitem__((2, 3), value)
+
+
+def adt_table(adata):
+    adata.obsm["X_adt"] = pd.DataFrame(
+        adata.obsm["X_adt"], index=adata.obs_names, columns=adata.uns["adt_names"]
+    )
+
+
+def lognormalised(adata):
+    adata.layers["umis"] = adata.X.copy()
+    adata.X = adata.X.log1p()
+
+
+def label_gap(column):
+    def damage(adata):
+        labels = adata.obs[column].astype(object)
+        labels.iloc[[4, 7]] = np.nan
+        adata.obs[column] = pd.Categorical(labels)
+
+    return damage
+
+
+def flags_with_a_gap(adata):
+    adata.obs["has_adt"] = pd.array([True, None, *[True] * 118], dtype="boolean")
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda a: a.obs.__delitem__("has_adt"), "unknown column of obs 'has_adt'"),
-        (empty_a_cell, "rna is said to be observed, but is all zero"),
+        (lambda a: a.obs.__delitem__("has_adt"), "obs has has_rna, but no has_adt. There is data"),
+        (lambda a: a.obs.__setitem__("has_adt", "yes"), "text or categories, such as 'yes'; exp"),
+        (
+            lambda a: a.obs.__setitem__("has_adt", 1.0),
+            "holds float64, such as '1.0'; expected true",
+        ),
+        (lambda a: a.obs.__setitem__("has_adt", 2), "obs['has_adt'] holds int64, such as '2'"),
+        (flags_with_a_gap, "obs['has_adt'] is missing in 1 of 120 cells (the first is 'ACGT-1')"),
+        (empty_a_cell, "rna is taken to be observed, but is all zero"),
         (lambda a: a.uns.update(adt_names=np.array(["x", "y"])), "2 names, but there are 5"),
         (lambda a: a.uns.__delitem__("adt_names"), "uns lacks 'adt_names'"),
-        (lambda a: a.obsm["X_adt"].__setitem__((0, 0), -1), "negative or not finite"),
+        (adt_value(-1), "values: -1.0 at cell 'ACGT-2', protein 'adt_3', the first of 1 among"),
+        (adt_value(np.nan), "values: nan at cell 'ACGT-2', protein 'adt_3'"),
+        (adt_value(-1), "Expected intensities of 0 or more"),
+        (lognormalised, "bad.h5ad: rna holds fractional values: "),
+        (
+            lognormalised,
+            "(whole, not negative). These hold whole counts, which belong in X: layers",
+        ),
+        (
+            adt_table,
+            "obsm['X_adt'] is a DataFrame; expected a matrix. With it as `table`: adata.uns[",
+        ),
+        (label_gap("batch"), "obs['batch'] is missing in 2 of 120 cells (the first is 'ACGT-4')"),
+        (label_gap("dataset"), "obs['dataset'] is missing in 2 of 120 cells"),
+        (label_gap("cluster"), "obs['cluster'] is missing in 2 of 120 cells"),
+        (label_gap("split"), "obs['split'] is missing in 2 of 120 cells"),
         (lambda a: a.obs.__setitem__("has_adt", False), "has_adt is false, but adt is not zero"),
         (lambda a: a.obs.__setitem__("split", "valid"), "unknown split 'valid'"),
     ],
@@ -289,6 +339,46 @@ def test_own_data_that_cannot_be_used(own, tmp_path, damage, said):
     with pytest.raises(ContractError) as caught:
         imported(tmp_path / "bad.h5ad", tmp_path)
     assert said in str(caught.value)
+    assert not (tmp_path / "raw.h5ad").exists()
+
+
+def without_flags(adata):
+    del adata.obs["has_rna"], adata.obs["has_adt"]
+
+
+def stored_by_columns(adata):
+    adata.X = adata.X.tocsc()
+    adata.obsm["X_adt"] = sparse.csc_matrix(adata.obsm["X_adt"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without_flags,
+        lambda a: a.obs.__setitem__("has_adt", 1),
+        stored_by_columns,
+    ],
+)
+def test_other_forms_of_the_same_cells(own, tmp_path, change):
+    adata = anndata.read_h5ad(own)
+    change(adata)
+    adata.write_h5ad(tmp_path / "other.h5ad")
+    found = anndata.read_h5ad(imported(tmp_path / "other.h5ad", tmp_path))
+    (tmp_path / "usual").mkdir()
+    usual = anndata.read_h5ad(imported(own, tmp_path / "usual"))
+    pd.testing.assert_frame_equal(found.obs, usual.obs)
+    assert (found.X != usual.X).nnz == 0
+    assert (found.obsm["X_adt"] == usual.obsm["X_adt"]).all()
+
+
+def test_an_index_outside_a_matrix_stored_by_columns(own, tmp_path):
+    adata = anndata.read_h5ad(own)
+    stored_by_columns(adata)
+    adata.write_h5ad(tmp_path / "bad.h5ad")
+    with h5py.File(tmp_path / "bad.h5ad", "a") as file:
+        file["X/indices"][10] = 120
+    with pytest.raises(ContractError, match="X is damaged: an index is 120"):
+        imported(tmp_path / "bad.h5ad", tmp_path)
 
 
 def test_twins_keep_to_batches_where_batches_differ():

@@ -74,7 +74,10 @@ class Matrix:
         if self.format == "array":
             return self._node[start:stop]
         if self.format != "csr_matrix":
-            raise ContractError(f"{self._node.name} is {self.format}; rows come from CSR or arrays")
+            raise ContractError(
+                f"{self._node.file.filename}:{self._node.name} is {self.format}; rows come from "
+                "CSR or arrays, so convert it with .tocsr()"
+            )
         lo, hi = self.indptr[start], self.indptr[stop]
         indices = self._node["indices"][lo:hi]
         self.check_indices(indices)

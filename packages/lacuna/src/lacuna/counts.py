@@ -82,6 +82,25 @@ class Frame:
             return [categories[code] if code >= 0 else "" for code in table[name]]
         return _text(table[name])
 
+    def missing(self, name: str) -> np.ndarray:
+        """Which values of a column are missing, bool (n,): empty, NaN, or masked."""
+        missing = np.array([value in ("", "nan") for value in self.text(name)], dtype=bool)
+        stored = None if self._old is not None else self.file[self.axis][name]
+        if isinstance(stored, h5py.Group) and "mask" in stored:
+            missing |= stored["mask"][:]
+        return missing
+
+    def labels(self, name: str) -> list[str]:
+        """A column as strings; `ContractError` where one is missing, which would be a class."""
+        found = self.text(name)
+        if (missing := self.missing(name)).any():
+            first, n = self.names()[int(missing.argmax())], int(missing.sum())
+            raise ContractError(
+                f"{self.file.filename}: {self.axis}['{name}'] is missing in {n} of {len(found)} "
+                f"cells (the first is '{first}'); fill it in, or leave these cells out"
+            )
+        return found
+
 
 def _text(values: np.ndarray) -> list[str]:
     return [v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()]
@@ -155,7 +174,7 @@ def open_counts(file: h5py.File, layer: str | None = None) -> Source:
     return checked(
         Source(
             f"{file.filename}: {path}", cells, genes, lambda: _any_rows(stored), symbols,
-            Frame(file, "obs").text, hint,
+            Frame(file, "obs").labels, hint,
         )
     )  # fmt: skip
 

@@ -47,6 +47,22 @@ def problem(values: np.ndarray) -> tuple[str, np.ndarray] | None:
     return None
 
 
+def place(
+    rows: sparse.csr_matrix,
+    bad: np.ndarray,
+    cells: Sequence[str],
+    features: Sequence[str],
+    what: str = "gene",
+) -> str:
+    """The first of the stored values that are `bad`, its place, and how many there are."""
+    at = int(np.flatnonzero(bad)[0])
+    row = int(np.searchsorted(rows.indptr, at, side="right")) - 1
+    return (
+        f"{rows.data[at]} at cell '{cells[row]}', {what} '{features[rows.indices[at]]}', the first "
+        f"of {int(bad.sum())} among {len(bad)} stored values"
+    )
+
+
 def make_unique(names: list[str]) -> list[str]:
     """Gene names of which each is there once: repetitions get a number, as in anndata.
 
@@ -80,7 +96,7 @@ class Source:
         The genes' symbols, given the name of the column that has them, or None for one of the usual
         names; None where there are none.
     column
-        A column of obs as text.
+        A column of obs as text, of which none may be missing.
     hint
         What to do when the values are no counts.
     """
@@ -112,13 +128,10 @@ class Source:
     def _refuse(
         self, where: Sequence[int], rows: sparse.csr_matrix, name: str, bad: np.ndarray
     ) -> None:
-        at = int(np.flatnonzero(bad)[0])
-        row = int(np.searchsorted(rows.indptr, at, side="right")) - 1
-        cell, gene = self.cells[where[row]], self.genes[rows.indices[at]]
+        found = place(rows, bad, [self.cells[i] for i in where], self.genes)
         raise ContractError(
-            f"{self.where} holds {name}: {rows.data[at]} at cell '{cell}', gene '{gene}', the "
-            f"first of {int(bad.sum())} among {len(bad)} stored values. Expected raw counts "
-            f"(whole, not negative).{self.hint()}"
+            f"{self.where} holds {name}: {found}. Expected raw counts (whole, not negative)."
+            f"{self.hint()}"
         )
 
 

@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 from scipy import sparse
 
-from lacuna.counts import Frame, drawn
+from lacuna.counts import Frame, drawn, whole_alternatives
 from lacuna.mock.layout import OTHER_NAMES
-from lacuna.sources import check_unique
+from lacuna.sources import check_unique, place, problem
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_column, read_strings
@@ -25,6 +25,24 @@ MOSAIC = "data/quickstart_pbmc_mosaic.h5mu"
 CHUNK = 2_000
 #: Columns of a dataset sheet for which these files have no use: each modality has one place.
 UNUSED = ("layer", "symbol", "organism")
+FEATURE = {"rna": "gene", "atac": "peak", "adt": "protein"}
+
+
+@dataclass(frozen=True)
+class Held:
+    """A matrix that was stored by columns: as rows in memory, read like a `Matrix`."""
+
+    held: sparse.csr_matrix
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.held.shape
+
+    def rows(self, start: int, stop: int) -> sparse.csr_matrix:
+        return self.held[start:stop]
+
+    def take(self, rows: np.ndarray) -> sparse.csr_matrix:
+        return self.held[rows]
 
 
 @dataclass(frozen=True)
@@ -32,7 +50,7 @@ class Part:
     """A modality of a file: its matrix, the row of each cell in it (-1: the cell lacks it), and
     the names of its features."""
 
-    matrix: Matrix
+    matrix: Matrix | Held
     row: np.ndarray
     features: list[str]
 
@@ -91,7 +109,7 @@ def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) ->
             slot = out.dense(name, np.float32, width) if dense else out.csr(name, np.float32, width)
             for start in range(0, len(cells), CHUNK):
                 rows = part.rows(start, min(start + CHUNK, len(cells)))
-                _check_values(modality, rows, source)
+                _check_values(modality, rows, cells[start : start + CHUNK], part.features, file)
                 if modality == "atac":
                     rows.data[:] = 1
                 slot.append(rows.toarray() if dense else rows)
@@ -132,8 +150,28 @@ def _mudata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
             if name not in place:
                 raise ContractError(f"{file.filename}: cell '{name}' of {word} is not in obs")
             row[place[name]] = i
-        parts[modality] = Part(Matrix(group["X"]), row, _index(group, "var"))
+        matrix = _matrix(file, f"mod/{word}/X", modality)
+        parts[modality] = Part(matrix, row, _index(group, "var"))
     return {m: parts[m] for m in MODALITIES if m in parts}
+
+
+def _matrix(file: h5py.File, name: str, modality: str) -> Matrix | Held:
+    stored = node(file, name)
+    if stored.attrs.get("encoding-type") == "dataframe":
+        key = "adt_names" if modality == "adt" else "peak_names"
+        slot = f"obsm['{name.rpartition('/')[2]}']"
+        raise ContractError(
+            f"{file.filename}: {slot} is a DataFrame; expected a matrix. With it as `table`: "
+            f"adata.uns['{key}'] = list(table.columns), adata.{slot} = table.to_numpy()"
+        )
+    matrix = Matrix(stored)
+    if matrix.format != "csc_matrix":
+        return matrix
+    # Models have the whole of it in memory, too.
+    indices = stored["indices"][:]
+    matrix.check_indices(indices)
+    by_columns = (stored["data"][:], indices, matrix.indptr)
+    return Held(sparse.csc_matrix(by_columns, shape=matrix.shape).tocsr())
 
 
 def _index(group: h5py.Group, axis: str) -> list[str]:
@@ -143,26 +181,48 @@ def _index(group: h5py.Group, axis: str) -> list[str]:
 def _anndata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
     parts = {}
     names = {"rna": Frame(file, "var").names()}
+    matrices = {
+        m: _matrix(file, slot, m) for m, slot in SLOTS.items() if m == "rna" or slot in file
+    }
     for modality, key in (("atac", "peak"), ("adt", "adt")):
-        if SLOTS[modality] in file:
-            width = Matrix(node(file, SLOTS[modality])).shape[1]
-            names[modality] = _feature_names(file, key, width)
-    for modality, features in names.items():
-        flag = f"has_{modality}"
-        there = Frame(file, "obs").columns()
-        if flag not in there:
-            raise ContractError(
-                f"{file.filename}: {suggest(flag, there, 'column of obs')}. Each modality needs "
-                "one that says which cells have it"
-            )
-        values = read_column(file, "obs", flag)
-        if np.asarray(values).dtype != bool:
-            raise ContractError(f"{file.filename}: obs['{flag}'] is no column of true and false")
-        row = np.where(values, np.arange(len(cells)), -1)
-        part = Part(Matrix(node(file, SLOTS[modality])), row, features)
+        if modality in matrices:
+            names[modality] = _feature_names(file, key, matrices[modality].shape[1])
+    for modality, has in _observed(file, list(names), len(cells)).items():
+        row = np.where(has, np.arange(len(cells)), -1)
+        part = Part(matrices[modality], row, names[modality])
         _check_absent(file, modality, part, cells)
         parts[modality] = part
     return parts
+
+
+def _observed(file: h5py.File, modalities: list[str], n: int) -> dict[str, np.ndarray]:
+    """By modality, which of `n` cells have it: as obs says, or all where it says nothing of any."""
+    there = Frame(file, "obs").columns()
+    given = [f"has_{m}" for m in MODALITIES if f"has_{m}" in there]
+    if not given:
+        return {m: np.ones(n, dtype=bool) for m in modalities}
+    if absent := [f"has_{m}" for m in modalities if f"has_{m}" not in given]:
+        raise ContractError(
+            f"{file.filename}: obs has {' and '.join(given)}, but no {' and no '.join(absent)}. "
+            f"There is data of {', '.join(modalities)}: give each a column that says which cells "
+            "have it, or none where all cells have all"
+        )
+    return {m: _flag(file, f"has_{m}") for m in modalities}
+
+
+def _flag(file: h5py.File, name: str) -> np.ndarray:
+    Frame(file, "obs").labels(name)  # refuses where one is missing
+    values = np.asarray(read_column(file, "obs", name))
+    strange = np.ones(len(values), dtype=bool)
+    if values.dtype.kind in "biu":
+        strange = (values != 0) & (values != 1)
+    if strange.any():
+        kind = "text or categories" if values.dtype.kind == "U" else str(values.dtype)
+        raise ContractError(
+            f"{file.filename}: obs['{name}'] holds {kind}, such as "
+            f"'{values[int(strange.argmax())]}'; expected true and false, or 0 and 1 as integers"
+        )
+    return values.astype(bool)
 
 
 def _feature_names(file: h5py.File, key: str, width: int) -> list[str]:
@@ -207,9 +267,9 @@ def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path) -> N
             if wrong.any():
                 first = cells[start + int(wrong.argmax())]
                 raise ContractError(
-                    f"{source}: {modality} is said to be observed, but is all zero, in "
+                    f"{source}: {modality} is taken to be observed, but is all zero, in "
                     f"{int(wrong.sum())} cells (the first is '{first}'); leave them out, or say "
-                    f"that they lack it"
+                    f"that they lack it (of an .h5ad in obs['has_{modality}'])"
                 )
     if not len(cells):
         raise ContractError(f"{source} has no cells")
@@ -218,10 +278,26 @@ def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path) -> N
         raise ContractError(f"{source}: cell '{first}' has no modality; expected one or more")
 
 
-def _check_values(modality: str, rows: sparse.csr_matrix, source: Path) -> None:
-    if len(rows.data) and not (np.isfinite(rows.data).all() and rows.data.min() >= 0):
+def _check_values(
+    modality: str, rows: sparse.csr_matrix, cells: list[str], features: list[str], file: h5py.File
+) -> None:
+    if modality == "rna":
+        name, bad = problem(rows.data) or ("", np.zeros(0, dtype=bool))
+        expected = "raw counts (whole, not negative)"
+        others = (
+            [other for other in whole_alternatives(file) if other != SLOTS["rna"]] if name else []
+        )
+        hint = (
+            f" These hold whole counts, which belong in X: {', '.join(others)}." if others else ""
+        )
+    else:
+        name, bad = "values", ~(np.isfinite(rows.data) & (rows.data >= 0))
+        expected = "intensities of 0 or more" if modality == "adt" else "0, or more where open"
+        hint = ""
+    if bad.any():
+        found = place(rows, bad, cells, features, FEATURE[modality])
         raise ContractError(
-            f"{source}: {modality} holds values that are negative or not finite; expected counts"
+            f"{file.filename}: {modality} holds {name}: {found}. Expected {expected}.{hint}"
         )
 
 
@@ -236,14 +312,14 @@ def _write_columns(
     frame = Frame(file, "obs")
     there = frame.columns()
     for name, usual in (("batch", "batch"), ("dataset", "study"), ("split", "train")):
-        found = list(compress(frame.text(name), keep)) if name in there else [usual] * n
+        found = list(compress(frame.labels(name), keep)) if name in there else [usual] * n
         if name == "split" and (strange := set(found) - {"train", "test"}):
             wrong = suggest(strange.pop(), ["train", "test"], "split")
             raise ContractError(f"{file.filename}: {wrong}")
         out.column("obs", name, found)
     kind = row.get("cell_type") or ("cluster" if "cluster" in there else None)
     if kind:
-        out.column("obs", "cluster", list(compress(frame.text(kind), keep)))
+        out.column("obs", "cluster", list(compress(frame.labels(kind), keep)))
     for modality in MODALITIES:
         has = parts[modality].row >= 0 if modality in parts else np.zeros(n, dtype=bool)
         out.column("obs", f"has_{modality}", has)
