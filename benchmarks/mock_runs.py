@@ -109,15 +109,17 @@ def scores(place: Path) -> dict[str, float | None]:
     return read_json(path, "metrics")["metrics"] if path.is_file() else {}
 
 
-def covered(own: Mapping[str, Any], low: Mapping[str, Any], high: Mapping[str, Any]):
+def covered(
+    own: Mapping[str, float | None], low: Mapping[str, float], high: Mapping[str, float]
+) -> dict[str, float]:
     """Share of the gap between floor and ceiling, by column; those that there are none of are left
     out."""
-    return {
-        column: (own[name] ** power - low[name] ** power)
-        / (high[name] ** power - low[name] ** power)
-        for column, (name, power) in GAPS.items()
-        if own.get(name) is not None
-    }
+    found = {}
+    for column, (name, power) in GAPS.items():
+        if own.get(name) is not None:
+            mine, least, most = (some[name] ** power for some in (own, low, high))
+            found[column] = (mine - least) / (most - least)
+    return found
 
 
 def shown(values: Sequence[float], digits: int = 2) -> str:

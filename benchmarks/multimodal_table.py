@@ -54,9 +54,11 @@ def collect(folder: Path) -> Found:
         for place in sorted((folder / condition).glob("*/mock/*_seed_*")):
             model, seed = place.parts[-3], int(place.name.rpartition("_")[2])
             own = scores(place)
-            others = [folder / condition / n / "mock" / place.name for n in (FLOOR, CEILING)]
-            if own:
-                row = covered(own, *(scores(other) for other in others))
+            low, high = (
+                scores(folder / condition / name / "mock" / place.name) for name in (FLOOR, CEILING)
+            )
+            if own and low and high:
+                row = covered(own, low, high)
                 row |= {c: own[m] for c, m in PLAIN.items() if own[m] is not None}
                 row["CPU s"] = float((place / "cpu_seconds").read_text())
                 found.setdefault(model, {}).setdefault(condition, {})[seed] = row
