@@ -1,6 +1,7 @@
 """Each metric of the task multimodal against an independent implementation."""
 
 import importlib
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from lacuna import metrics
 from lacuna.metrics.registry import Undefined
+from lacuna.tasks.multimodal import embedding
 from lacuna.tasks.multimodal.embedding import Known, Space
 
 M = {name: metric.function for name, metric in metrics.of_task("multimodal").items()}
@@ -179,6 +181,15 @@ def test_clusters_and_mixing_through_scib(space):
     apart = Space(one._whole + 20 * (known.batch == "a")[:, None], known)
     for name in ("ilisi", "bras"):
         assert M[name](apart) < M[name](one), name
+
+
+def test_without_scib_metrics_the_reason_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(embedding, "keep", lambda: None)
+    monkeypatch.setitem(sys.modules, "scib_metrics", None)
+    with pytest.raises(
+        Undefined, match=r"not installed here: pip install -e '\.\[multimodal\]' in"
+    ):
+        embedding.scib.__wrapped__()
 
 
 @pytest.mark.only_all

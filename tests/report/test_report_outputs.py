@@ -70,6 +70,16 @@ def test_the_verdict_counts_what_should_have_worked(report):
     assert "gone: lost (1 run): no record" in summary
 
 
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_the_summary_says_what_no_run_has(report, everywhere):
+    def some(name, *_):
+        return {"error": 1.0, "fit": 0.5 if name == "top" and not everywhere else None}
+
+    _, out = report(Bench(ONE, some))
+    said = "Undefined in all runs: fit: prediction is constant\n"
+    assert (said in (out / "summary.txt").read_text()) is everywhere
+
+
 def test_a_run_that_the_plan_rules_out_is_not_lost(report):
     def rule_out(plan, records):
         document = json.loads(plan.read_text())

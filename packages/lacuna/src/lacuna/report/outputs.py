@@ -183,6 +183,7 @@ def summary(runs: Sequence[Run], boards: Sequence[Board]) -> str:
     for board in boards:
         advice = purposes(board)
         lines += [findings(board)[0], *advice, "", *_board_lines(board), ""]
+        lines += [*absent, ""] if (absent := _never_defined(runs, board.task)) else []
     failed = [run for run in runs if run.failed]
     if failed:
         lines.append("Did not work:")
@@ -197,6 +198,16 @@ def summary(runs: Sequence[Run], boards: Sequence[Board]) -> str:
             lines.append(f"  and {len(seen) - 20} more; see report.html")
         lines.append("")
     return "\n".join(lines)
+
+
+def _never_defined(runs: Sequence[Run], task: str) -> list[str]:
+    """A line for each reason for which metrics have a value in no run of the task."""
+    done = [run for run in runs if run.task == task and run.ok]
+    by_reason: dict[str, list[str]] = {}
+    for metric, why in (done[0].undefined if done else {}).items():
+        if all(run.undefined.get(metric) == why for run in done):
+            by_reason.setdefault(why, []).append(metric)
+    return [f"Undefined in all runs: {', '.join(m)}: {why}" for why, m in by_reason.items()]
 
 
 def _board_lines(board: Board) -> list[str]:

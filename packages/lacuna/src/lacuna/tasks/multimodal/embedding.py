@@ -45,7 +45,7 @@ def scib() -> Any:
         package = importlib.import_module("scib_metrics")
     except ModuleNotFoundError:
         raise Undefined(
-            "scib-metrics is not installed here: pip install 'lacuna[multimodal]'"
+            "scib-metrics is not installed here: pip install -e '.[multimodal]' in the clone"
         ) from None
     # kBET's own search, an approximate one, compiles for half a minute in every process.
     package.nearest_neighbors.pynndescent = exact_neighbours
