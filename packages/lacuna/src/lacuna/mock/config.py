@@ -1,4 +1,5 @@
-"""The YAML configuration of a mock dataset: what it was made with, where it lies, how to train."""
+"""The YAML configuration of a training: where the dataset lies, how to train, and of a mock dataset
+what it was made with."""
 
 import os
 from dataclasses import dataclass, field
@@ -14,12 +15,12 @@ from lacuna_contract.schema import validate
 
 @dataclass(frozen=True)
 class Config:
-    """file: the dataset; keys: where its modalities lie; mock: its settings; model: parameters of
-    the model to train, which the model itself checks."""
+    """file: the dataset; keys: where its modalities lie; mock: its settings, None for one's
+    own dataset; model: parameters of the model to train, which the model itself checks."""
 
     file: Path
     keys: dict[str, dict[str, str]]
-    mock: Settings
+    mock: Settings | None = None
     model: dict[str, Any] = field(default_factory=dict)
 
 
@@ -31,7 +32,7 @@ def write_config(path: str | Path, config: Config) -> None:
             "file": Path(os.path.relpath(config.file, path.parent)).as_posix(),
             "keys": config.keys,
         },
-        "mock": config.mock.as_dict(),
+        **({"mock": config.mock.as_dict()} if config.mock else {}),
         "model": plain(config.model),
     }
     validate(content, "mock_config", where=path)
@@ -45,9 +46,12 @@ def read_config(path: str | Path) -> Config:
         raise ContractError(f"{path}: no such file")
     try:
         content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ContractError(f"{path} is not YAML: {error}") from None
     validate(content, "mock_config", where=path)
     file = Path(os.path.normpath(path.parent / content["data"]["file"]))
-    mock = Settings.of(content["mock"])
+    try:
+        mock = Settings.of(content["mock"]) if "mock" in content else None
+    except ContractError as error:
+        raise ContractError(f"{path}: {error}") from None
     return Config(file, content["data"]["keys"], mock, content.get("model") or {})
