@@ -51,7 +51,8 @@ def predict(
         zero_inflated=likelihood == "zinb",
     ).to(device)  # fmt: skip
     cells = cells.to(device)
-    progress = fit(net, cells, how, state and Path(state), resume)
+    sizes = {"latent": latent, "width": width, "rank": rank}
+    progress = fit(net, cells, how, state and Path(state), resume, sizes)
     mean, var, facts = embed(net, cells)
     imputed = {
         name: impute(net, cells, name, mean, var, asked.cells, asked.features)

@@ -1,6 +1,8 @@
 """Training: minibatches, modality dropout, KL warm-up, early stopping, checkpoints."""
 
 import copy
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from lacuna_contract.errors import ContractError
 
 #: Whole numbers of a schedule, and the least that each can be.
 LEAST = {"epochs": 1, "batch": 2, "warm_up": 0, "patience": 1, "save_every": 1}
+SAY_EVERY = 10  # epochs between reports of the loss
 
 
 @dataclass(frozen=True)
@@ -175,12 +178,18 @@ def train_epoch(
 
 
 def fit(
-    net: MosaicVAE, cells: Cells, how: Schedule, state: Path | None = None, resume: bool = False
+    net: MosaicVAE,
+    cells: Cells,
+    how: Schedule,
+    state: Path | None = None,
+    resume: bool = False,
+    sizes: Mapping[str, int] | None = None,
 ) -> Progress:
     """Train in place; `net` ends with the weights of its best epoch.
 
     With `state`, a checkpoint is written there; with `resume`, training goes on from it, and ends
-    where it would have without the interruption. Raises `ContractError` for a checkpoint of
+    where it would have without the interruption. `sizes` are the parameters that the network's
+    shape comes from; the checkpoint keeps them. Raises `ContractError` for a checkpoint of
     another shape, FloatingPointError where the loss is no longer a number.
     """
     inside, out = split(cells, how.held_out)
@@ -189,7 +198,8 @@ def fit(
     optimiser = torch.optim.Adam(
         [{"params": experts, "lr": how.expert_rate}, {"params": others, "lr": how.rate}]
     )
-    progress = load(state, net, optimiser) if resume else Progress()
+    sizes = dict(sizes or {})
+    progress = load(state, net, optimiser, sizes) if resume else Progress()
     device = cells.batch.device
     inside, out = inside.to(device), out.to(device)
     for epoch in range(progress.epochs, how.epochs):
@@ -206,10 +216,13 @@ def fit(
         progress.add(held_out=score, rate=optimiser.param_groups[1]["lr"], **seen)
         if progress.best < 0 or score < progress.history["held_out"][progress.best]:
             progress.best, progress.weights = epoch, copy.deepcopy(net.state_dict())
+        if epoch == 0 or (epoch + 1) % SAY_EVERY == 0:
+            losses = f"loss {seen['train']:.6g}, of held-out cells {score:.6g}"
+            print(f"epoch {epoch + 1}/{how.epochs}: {losses}", file=sys.stderr)
         if state and (epoch + 1) % how.save_every == 0:
-            save(state, net, optimiser, progress)
+            save(state, net, optimiser, progress, sizes)
     if state:
-        save(state, net, optimiser, progress)
+        save(state, net, optimiser, progress, sizes)
     net.load_state_dict(progress.weights)
     return progress
 
@@ -219,7 +232,14 @@ def shape(net: MosaicVAE) -> dict[str, list[int]]:
     return {name: list(x.shape) for name, x in net.state_dict().items()}
 
 
-def save(path: Path, net: MosaicVAE, optimiser: Any, progress: Progress) -> None:
+def listed(sizes: Mapping[str, int], names: Sequence[str]) -> str:
+    """Some of the parameters as they are given: "latent=12, width=32"."""
+    return ", ".join(f"{name}={sizes[name]}" for name in names)
+
+
+def save(
+    path: Path, net: MosaicVAE, optimiser: Any, progress: Progress, sizes: Mapping[str, int]
+) -> None:
     """Write a checkpoint; a reader finds the old one or the new one, never half of one."""
     half = path.with_name(f".{path.name}.half")
     content = {
@@ -229,12 +249,13 @@ def save(path: Path, net: MosaicVAE, optimiser: Any, progress: Progress) -> None
         # Without a GPU in use there are none; asking would not start one.
         "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "progress": vars(progress),
+        "sizes": dict(sizes),
     }
     torch.save(content, half)
     half.replace(path)
 
 
-def load(path: Path | None, net: MosaicVAE, optimiser: Any) -> Progress:
+def load(path: Path | None, net: MosaicVAE, optimiser: Any, sizes: Mapping[str, int]) -> Progress:
     """Go back to a checkpoint. `ContractError` when there is none, or it is of another shape."""
     if path is None or not path.is_file():
         raise ContractError(f"there is no checkpoint {path} to resume from")
@@ -243,11 +264,17 @@ def load(path: Path | None, net: MosaicVAE, optimiser: Any) -> Progress:
     expected = shape(net)
     wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
     if wrong:
-        first = wrong[0]
-        raise ContractError(
-            f"{path} is a checkpoint of another network: {first} is {found.get(first)}, expected "
-            f"{expected.get(first)}" + (f", and {len(wrong) - 1} more" if wrong[1:] else "")
+        theirs, first = content.get("sizes", {}), wrong[0]
+        other = [k for k in theirs if k in sizes and theirs[k] != sizes[k]]
+        # With the same parameters it is the data that has other features, batches or modalities.
+        said = (
+            f"it has {listed(theirs, other)}, this run {listed(sizes, other)}"
+            if other
+            else f"{first} is {found.get(first)}, expected {expected.get(first)}"
+            + (f", and {len(wrong) - 1} more" if wrong[1:] else "")
+            + "; was it trained on other data?"
         )
+        raise ContractError(f"{path} is a checkpoint of another network: {said}")
     net.load_state_dict(content["network"])
     optimiser.load_state_dict(content["optimiser"])
     torch.set_rng_state(content["random"])
