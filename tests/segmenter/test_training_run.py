@@ -123,6 +123,30 @@ def test_what_takes_long_comes_after_what_may_refuse(data, tmp_path, monkeypatch
     assert list(found) == ["exact_posterior", *HEADS]
 
 
+def test_a_run_that_is_interrupted_keeps_what_is_finished(data, tmp_path, monkeypatch, capsys):
+    words = ["run", "--data-dir", data, "--output-dir", tmp_path, *SMALL]
+    given = []
+
+    def interrupted(name, recipe, params, *_):
+        if given:
+            raise KeyboardInterrupt
+        given.append(params)
+        return module._results.failed("it refuses", None)
+
+    monkeypatch.setattr(module, "_run_model", interrupted)
+    assert command([str(word) for word in words]) == 130
+    said = capsys.readouterr().err
+    assert "synthetic-benchmark run: interrupted; there is no checkpoint yet" in said
+    document = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(document["models"]) == HEADS[:1]
+    assert document["settings"]["seed"] == 42
+    assert document["data"] == json.loads((data / "generated.json").read_text())
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/softmax_last.pt").touch()
+    assert command([str(word) for word in words]) == 130
+    assert "interrupted; --resume goes on from" in capsys.readouterr().err
+
+
 def test_what_it_writes(results):
     document = json.loads((results / "metrics.json").read_text())
     assert list(document["models"])[-len(HEADS) :] == HEADS

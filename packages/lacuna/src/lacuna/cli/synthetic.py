@@ -21,7 +21,7 @@ def commands() -> list[str]:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a subcommand; 1 and a sentence on stderr for what is wrong."""
+    """Run a subcommand; 1 and a sentence on stderr for what is wrong, 130 after an interruption."""
     parser = argparse.ArgumentParser(
         prog="synthetic-benchmark", description="Synthetic genomes, models of them, and a ceiling."
     )
@@ -38,3 +38,8 @@ def run(arguments: Sequence[str]) -> int:
     except ContractError as error:
         print(f"synthetic-benchmark {args.command}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as interruption:
+        # A subcommand may have said how to go on.
+        said = "; ".join(["interrupted", *map(str, interruption.args)])
+        print(f"\nsynthetic-benchmark {args.command}: {said}", file=sys.stderr)
+        return 130

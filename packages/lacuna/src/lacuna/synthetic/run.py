@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lacuna import local, parameters, seeds
+from lacuna import local, parameters, seeds, watched
 from lacuna.genome import files
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
@@ -59,6 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write metrics.json, two plots and checkpoints; 1 when a model failed."""
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        folder = args.output_dir / "checkpoints"
+        if not any(folder.glob("*_last.pt")):
+            raise KeyboardInterrupt("there is no checkpoint yet to --resume from") from None
+        raise KeyboardInterrupt(f"--resume goes on from the checkpoints in {folder}") from None
+
+
+def _run(args: argparse.Namespace) -> int:
     device = choose_device(args.device, args.encoder, gpu_answers())
     args.encoder = args.encoder or ENCODER
     check(args)
@@ -67,6 +77,10 @@ def run(args: argparse.Namespace) -> int:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     given = {name: getattr(args, name) for name in PASSED} | {"triton": not args.no_triton}
     given["checkpoint_dir"] = str((args.output_dir / "checkpoints").absolute())
+    about = {
+        "data": read_json_object(args.data_dir / "generated.json"),
+        "settings": {**given, "device": device, "models": args.models},
+    }
     found = {}
     with tempfile.TemporaryDirectory(prefix="lacuna-synthetic-") as room:
         whole = Path(room) / "input.h5ad"
@@ -83,12 +97,9 @@ def run(args: argparse.Namespace) -> int:
             predictions = args.output_dir / "predictions"
             found[name] = _run_model(name, recipe, params, whole, truth, predictions)
             print(_results.line(name, found[name]), flush=True)
-    about = {
-        "data": read_json_object(args.data_dir / "generated.json"),
-        "settings": {**given, "device": device, "models": args.models},
-    }
-    found = {name: found[name] for name in chosen}
-    document = _results.write(args.output_dir / "metrics.json", about, found)
+            # After each, so that a run that is killed keeps what is finished.
+            ordered = {name: found[name] for name in chosen if name in found}
+            document = _results.write(args.output_dir / "metrics.json", about, ordered)
     _plots.duration_comparison([document], args.output_dir / "duration_comparison.png")
     _plots.training_curves([document], args.output_dir / "training_curves.png")
     return int(any(record["status"] != "ok" for record in found.values()))
@@ -221,18 +232,5 @@ def call(recipe: Recipe, words: Sequence[Any]) -> str | None:
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     env["PATH"] = os.pathsep.join((str(recipe.env / "bin"), env.get("PATH", "")))
     env.setdefault("LACUNA_CPUS", str(len(os.sched_getaffinity(0))))
-    command = [*program, *map(str, words)]
-    tail = b""
-    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, bufsize=0) as process:
-        while piece := os.read(process.stderr.fileno(), 1 << 14):
-            os.write(2, piece)
-            tail = (tail + piece)[-4000:]
-    code = process.returncode
-    if code == 0:
-        return None
-    said = tail.decode(errors="replace").strip()
-    # The harness says what is wrong as the last thing; of anything else, the last line tells most.
-    known, _, reason = said.rpartition("error: ")
-    lines = said.splitlines() or ["it wrote nothing to standard error"]
-    is_sentence = known == "" or known.endswith("\n")
-    return reason if reason and is_sentence else f"exited with code {code}: {lines[-1]}"
+    code, said = watched.run([*program, *words], env)
+    return watched.reason(code, said) if code else None

@@ -1,0 +1,37 @@
+"""Run a program whose progress people want to see, and keep the end of what it says."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+KEPT = 4000  # bytes
+
+
+def run(
+    command: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None = None
+) -> tuple[int, str]:
+    """Run it with its standard error on the terminal as it comes; its exit code, and the end of
+    what it wrote there. It does not outlive an interruption of this process."""
+    tail = b""
+    words = [str(word) for word in command]
+    with subprocess.Popen(words, env=env, cwd=cwd, stderr=subprocess.PIPE, bufsize=0) as process:
+        try:
+            while piece := os.read(process.stderr.fileno(), 1 << 14):
+                os.write(2, piece)
+                tail = (tail + piece)[-KEPT:]
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode, tail.decode(errors="replace").strip()
+
+
+def reason(code: int, said: str) -> str:
+    """Why a model failed, in the words that are worth showing.
+
+    The harness says what is wrong as the last thing; of anything else, the last line tells most.
+    """
+    known, _, sentence = said.rpartition("error: ")
+    lines = said.splitlines() or ["it wrote nothing to standard error"]
+    is_sentence = known == "" or known.endswith("\n")
+    return sentence if sentence and is_sentence else f"exited with code {code}: {lines[-1]}"
