@@ -1,8 +1,11 @@
 """The command train-mosaic-vae, on what the mock generator's commands write."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -12,6 +15,7 @@ import yaml
 from scipy import stats
 from scipy.special import expit, softmax
 
+from lacuna import watched
 from lacuna.mock.cli import make_mock_multimodal
 from lacuna.mock.config import read_config, write_config
 from lacuna.mock.files import read_plan
@@ -202,7 +206,49 @@ def test_a_checkpoint_of_another_shape_is_refused(few, whole, tmp_path, capsys):
     assert train(few, tmp_path / "out", "latent=4", "--resume") == 1
     said = capsys.readouterr().err
     assert "checkpoint of another network" in said
-    assert "is [16, " in said
+    assert "it has latent=16, this run latent=4" in said
+
+
+def test_a_checkpoint_of_other_data_is_refused(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "out")
+    other = mock(tmp_path, "mosaic", *FEW, "--genes", "41")
+    assert train(other, tmp_path / "out", "--resume") == 1
+    said = capsys.readouterr().err
+    assert "log_size is [40], expected [41]" in said
+    assert "trained on other data?" in said
+
+
+def test_progress_is_shown_as_it_comes(few, tmp_path, capfd):
+    assert train(few, tmp_path, "epochs=11") == 0
+    said = capfd.readouterr().err
+    assert "epoch 1/11: loss " in said
+    assert "epoch 10/11: loss " in said
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_an_interruption_is_a_sentence(few, tmp_path, capsys, monkeypatch, checkpoint):
+    def interrupted(*_, **__):
+        if checkpoint:
+            (tmp_path / "checkpoint.pt").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watched, "run", interrupted)
+    assert train(few, tmp_path) == 130
+    said = capsys.readouterr().err
+    assert "train-mosaic-vae: interrupted; " in said
+    assert ("--resume goes on from" in said) == checkpoint
+    assert ("no checkpoint yet" in said) != checkpoint
+
+
+def test_a_program_does_not_outlive_an_interruption(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    monkeypatch.setattr(watched.os, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        watched.run([sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ))
+    assert time.monotonic() - began < 30
 
 
 def test_there_must_be_a_checkpoint_to_resume(few, tmp_path, capsys):
@@ -226,6 +272,42 @@ def test_the_configuration_says_the_parameters(few, whole, tmp_path):
     assert train(tmp_path / "again.yaml", tmp_path / "out", "save_every=2") == 0
     for name, values in imputed(whole).items():
         np.testing.assert_array_equal(values, imputed(tmp_path / "out")[name])
+
+
+def test_the_configuration_of_an_own_dataset(few, whole, tmp_path):
+    shutil.copy(few.with_suffix(".h5ad"), tmp_path / "cells.h5ad")
+    # The form that docs/mosaic_vae.md shows.
+    (tmp_path / "own.yaml").write_text(
+        "data:\n"
+        "  file: cells.h5ad\n"
+        "  keys: {rna: {X: X}, atac: {obsm: X_atac}, adt: {obsm: X_adt}}\n"
+        "model: {epochs: 6, save_every: 2}\n"
+    )
+    read = read_config(tmp_path / "own.yaml")
+    assert read.mock is None
+    write_config(tmp_path / "again.yaml", read)
+    assert read_config(tmp_path / "again.yaml") == read
+    assert train(tmp_path / "again.yaml", tmp_path / "out") == 0
+    for name, values in imputed(whole).items():
+        np.testing.assert_array_equal(values, imputed(tmp_path / "out")[name])
+
+
+def test_what_is_wrong_with_a_configuration(few, tmp_path, capsys):
+    path = tmp_path / "own.yaml"
+    content = yaml.safe_load(few.read_text())
+    few_clusters = yaml.safe_dump(content | {"mock": content["mock"] | {"n_clusters": 99}})
+    for text, said in (
+        ("data: [1", "own.yaml is not YAML"),
+        ("data: \udcff", "own.yaml is not YAML"),
+        ("", "own.yaml does not fit"),
+        ("data: {file: cells.h5ad, keys: {rna: {X: X}}}", "cells.h5ad: no such file\n"),
+        (few_clusters, "own.yaml: "),
+    ):
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        assert train(path, tmp_path / "out") == 1
+        assert said in capsys.readouterr().err
+    assert train(few, tmp_path / "out", "rate=[1") == 1
+    assert "'[1' is neither JSON nor YAML" in capsys.readouterr().err
 
 
 def test_unknown_parameters_are_errors(few, tmp_path, capsys):

@@ -9,7 +9,6 @@ purpose: what cells lack is what is imputed.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from lacuna import local, tasks
+from lacuna import local, tasks, watched
 from lacuna.mock.config import Config, read_config
 from lacuna.mock.layout import PLACES
 from lacuna.report.svg import Panel, asset, axis
@@ -53,7 +52,11 @@ def read_value(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
+        pass
+    try:
         return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ContractError(f"'{text}' is neither JSON nor YAML") from None
 
 
 def write_input(raw: Path, output: Path) -> None:
@@ -123,7 +126,8 @@ def curves(history: Mapping[str, Sequence[float]], best: int) -> str:
 def check_config(config: Config) -> None:
     """`ContractError` where the dataset cannot be read as the configuration says."""
     if not config.file.is_file():
-        raise ContractError(f"{config.file}: no such file; generate-all-mock-data makes it")
+        maker = "; generate-all-mock-data makes it" if config.mock else ""
+        raise ContractError(f"{config.file}: no such file{maker}")
     for name, where in config.keys.items():
         expected = {"mod": name} if config.file.suffix == ".h5mu" else PLACES[name]
         if where != expected:
@@ -159,10 +163,9 @@ def train(
         words += ["--input", room / "input.h5ad", "--output", room / "prediction.h5ad"]
         words += ["--metadata", room / "metadata.json"]
         env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-        done = subprocess.run([str(w) for w in words], cwd=room, env=env, capture_output=True)
-        if done.returncode:
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise ContractError(f"{recipe.name} failed: {lines[-1].removeprefix('error: ')}")
+        code, said = watched.run(words, env, cwd=room)
+        if code:
+            raise ContractError(f"{recipe.name} failed: {watched.reason(code, said)}")
         metadata = json.loads((room / "metadata.json").read_text())
         if reason := metadata.get("not_applicable"):
             raise ContractError(f"{recipe.name} declines this dataset: {reason}")
@@ -180,18 +183,20 @@ def train(
 
 
 def main(command: str, arguments: Sequence[str]) -> int:
-    """``train-<model>``; 1 and a sentence on stderr when something was wrong."""
+    """``train-<model>``; 1 and a sentence on stderr when something was wrong, 130 after an
+    interruption."""
     name = Path(command).name.removeprefix("train-").replace("-", "_")
     parser = argparse.ArgumentParser(
         prog=Path(command).name, description=f"Train the model {name} on a multimodal dataset."
     )
-    parser.add_argument("--config", type=Path, required=True, help="YAML: data, mock, model")
+    parser.add_argument("--config", type=Path, required=True, help="YAML: data, model")
     parser.add_argument("--out", type=Path, help="default: results/training/<model>/<config>")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--gpu", action="store_true", help="train on a GPU")
     parser.add_argument("--models-dir", type=Path, action="append", default=[], help="more models")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. epochs=100")
     args = parser.parse_intermixed_args(arguments)
+    out = args.out or Path("results/training") / name / args.config.stem
     try:
         config = read_config(args.config)
         params = overrides(args.overrides) | ({"device": "cuda"} if args.gpu else {})
@@ -199,11 +204,16 @@ def main(command: str, arguments: Sequence[str]) -> int:
         able = {n: r for n, r in recipes.items() if TASK in r.manifest["tasks"] and r.has_venv}
         if name not in able:
             raise ContractError(suggest(name, able, "multimodal model"))
-        out = args.out or Path("results/training") / name / args.config.stem
         metadata = train(able[name], config, params, out, args.resume)
     except ContractError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        state = out / "checkpoint.pt"
+        kept = f"--resume goes on from the checkpoint {state}"
+        kept = kept if state.is_file() else "there is no checkpoint yet to --resume from"
+        print(f"\n{parser.prog}: interrupted; {kept}", file=sys.stderr)
+        return 130
     plain = {k: v for k, v in metadata["details"].items() if isinstance(v, (int, float, str))}
     print(f"{out}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in plain.items()))
     return 0
