@@ -281,7 +281,6 @@ def adt_table(adata):
 
 
 def lognormalised(adata):
-    adata.layers["umis"] = adata.X.copy()
     adata.X = adata.X.log1p()
 
 
@@ -312,13 +311,13 @@ def flags_with_a_gap(adata):
         (empty_a_cell, "rna is taken to be observed, but is all zero"),
         (lambda a: a.uns.update(adt_names=np.array(["x", "y"])), "2 names, but there are 5"),
         (lambda a: a.uns.__delitem__("adt_names"), "uns lacks 'adt_names'"),
-        (adt_value(-1), "values: -1.0 at cell 'ACGT-2', protein 'adt_3', the first of 1 among"),
-        (adt_value(np.nan), "values: nan at cell 'ACGT-2', protein 'adt_3'"),
+        (adt_value(-1), "adt holds -1.0 at cell 'ACGT-2', protein 'adt_3', the first of 1 among"),
+        (adt_value(np.nan), "adt holds nan at cell 'ACGT-2', protein 'adt_3'"),
         (adt_value(-1), "Expected intensities of 0 or more"),
         (lognormalised, "bad.h5ad: rna holds fractional values: "),
         (
             lognormalised,
-            "(whole, not negative). These hold whole counts, which belong in X: layers",
+            "(whole, not negative) in X. These hold whole counts: layers/counts",
         ),
         (
             adt_table,

@@ -281,24 +281,21 @@ def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path) -> N
 def _check_values(
     modality: str, rows: sparse.csr_matrix, cells: list[str], features: list[str], file: h5py.File
 ) -> None:
+    said = ""
     if modality == "rna":
-        name, bad = problem(rows.data) or ("", np.zeros(0, dtype=bool))
         expected = "raw counts (whole, not negative)"
-        others = (
-            [other for other in whole_alternatives(file) if other != SLOTS["rna"]] if name else []
-        )
-        hint = (
-            f" These hold whole counts, which belong in X: {', '.join(others)}." if others else ""
-        )
+        name, bad = problem(rows.data) or ("", np.zeros(0, dtype=bool))
+        if name:
+            said = f"{name}: "
+            others = [other for other in whole_alternatives(file) if other != SLOTS["rna"]]
+            if others:
+                expected += f" in X. These hold whole counts: {', '.join(others)}"
     else:
-        name, bad = "values", ~(np.isfinite(rows.data) & (rows.data >= 0))
         expected = "intensities of 0 or more" if modality == "adt" else "0, or more where open"
-        hint = ""
+        bad = ~(np.isfinite(rows.data) & (rows.data >= 0))
     if bad.any():
         found = place(rows, bad, cells, features, FEATURE[modality])
-        raise ContractError(
-            f"{file.filename}: {modality} holds {name}: {found}. Expected {expected}.{hint}"
-        )
+        raise ContractError(f"{file.filename}: {modality} holds {said}{found}. Expected {expected}")
 
 
 def _write_columns(
