@@ -73,7 +73,8 @@ def test_the_verdict_counts_what_should_have_worked(report):
 @pytest.mark.parametrize("everywhere", [True, False])
 def test_the_summary_says_what_no_run_has(report, everywhere):
     def some(name, *_):
-        return {"error": 1.0, "fit": 0.5 if name == "top" and not everywhere else None}
+        fit = 0.5 if name == "top" and not everywhere else None
+        return {"error": 1.0, "fit": fit, "shown": None}  # "shown" does not rank
 
     _, out = report(Bench(ONE, some))
     said = "Undefined in all runs: fit: prediction is constant\n"

@@ -183,7 +183,7 @@ def summary(runs: Sequence[Run], boards: Sequence[Board]) -> str:
     for board in boards:
         advice = purposes(board)
         lines += [findings(board)[0], *advice, "", *_board_lines(board), ""]
-        lines += [*absent, ""] if (absent := _never_defined(runs, board.task)) else []
+        lines += [*absent, ""] if (absent := _never_defined(runs, board)) else []
     failed = [run for run in runs if run.failed]
     if failed:
         lines.append("Did not work:")
@@ -200,12 +200,13 @@ def summary(runs: Sequence[Run], boards: Sequence[Board]) -> str:
     return "\n".join(lines)
 
 
-def _never_defined(runs: Sequence[Run], task: str) -> list[str]:
-    """A line for each reason for which metrics have a value in no run of the task."""
-    done = [run for run in runs if run.task == task and run.ok]
+def _never_defined(runs: Sequence[Run], board: Board) -> list[str]:
+    """A line for each reason for which ranking metrics have a value in no run of the task."""
+    done = [run for run in runs if run.task == board.task and run.ok]
     by_reason: dict[str, list[str]] = {}
-    for metric, why in (done[0].undefined if done else {}).items():
-        if all(run.undefined.get(metric) == why for run in done):
+    for metric in (metric.name for metric in board.metrics if metric.ranked):
+        why = done[0].undefined.get(metric) if done else None
+        if why and all(run.undefined.get(metric) == why for run in done):
             by_reason.setdefault(why, []).append(metric)
     return [f"Undefined in all runs: {', '.join(m)}: {why}" for why, m in by_reason.items()]
 
