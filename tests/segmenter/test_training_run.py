@@ -147,6 +147,27 @@ def test_a_run_that_is_interrupted_keeps_what_is_finished(data, tmp_path, monkey
     assert "interrupted; --resume goes on from" in capsys.readouterr().err
 
 
+def test_models_of_an_earlier_run_into_the_folder_stay(data, tmp_path, monkeypatch):
+    def fails(name, *_):
+        return module._results.failed(f"{name} in run {len(runs)}", None)
+
+    def models(*more):
+        runs.append(more)
+        assert command([*words, *more]) == 1
+        found = json.loads((tmp_path / "metrics.json").read_text())["models"]
+        return [(name, int(record["reason"].split()[-1])) for name, record in found.items()]
+
+    runs = []
+    monkeypatch.setattr(module, "_run_model", fails)
+    words = ["run", "--data-dir", str(data), "--output-dir", str(tmp_path), *SMALL]
+    assert models("--models", "semicrf,exact_posterior") == [("exact_posterior", 1), ("semicrf", 1)]
+    assert models("--models=linear,semicrf", "--resume") == [
+        ("exact_posterior", 1), ("linear", 2), ("semicrf", 2)
+    ]  # fmt: skip
+    # Of other settings they are not.
+    assert models("--models", "linear", "--lr", "0.5") == [("linear", 3)]
+
+
 def test_what_it_writes(results):
     document = json.loads((results / "metrics.json").read_text())
     assert list(document["models"])[-len(HEADS) :] == HEADS

@@ -23,6 +23,9 @@ SHOWN = (
     "duration_kl_intron", "learned_kl_exon", "learned_kl_intron",
 )  # fmt: skip
 
+#: Settings that no result depends on.
+PASSING = ("models", "resume", "log_every")
+
 
 def failed(reason: str, control: str | None, status: str = "failed") -> dict[str, Any]:
     """The record of a model without a score."""
@@ -70,6 +73,16 @@ def read(path: Path) -> dict[str, Any]:
             f"{path} is no metrics.json of synthetic-benchmark run, version {VERSION}"
         )
     return document
+
+
+def kept(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The records at `path`, where there are any and of the same data and settings."""
+    if not path.is_file():
+        return {}
+    document = read(path)
+    fixed = {k: v for k, v in about["settings"].items() if k not in PASSING}
+    same = all(document["settings"].get(k) == v for k, v in fixed.items())
+    return dict(document["models"]) if same and document["data"] == about["data"] else {}
 
 
 def line(name: str, record: Mapping[str, Any]) -> str:

@@ -58,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write metrics.json, two plots and checkpoints; 1 when a model failed."""
+    """Write metrics.json, two plots and checkpoints; 1 when a model failed. Models that an earlier
+    run into the same folder had, with the same data and settings, stay in them."""
     try:
         return _run(args)
     except KeyboardInterrupt:
@@ -81,7 +82,8 @@ def _run(args: argparse.Namespace) -> int:
         "data": read_json_object(args.data_dir / "generated.json"),
         "settings": {**given, "device": device, "models": args.models},
     }
-    found = {}
+    path, found = args.output_dir / "metrics.json", {}
+    kept = _results.kept(path, about)
     with tempfile.TemporaryDirectory(prefix="lacuna-synthetic-") as room:
         whole = Path(room) / "input.h5ad"
         files.assemble(args.data_dir, whole)
@@ -98,8 +100,10 @@ def _run(args: argparse.Namespace) -> int:
             found[name] = _run_model(name, recipe, params, whole, truth, predictions)
             print(_results.line(name, found[name]), flush=True)
             # After each, so that a run that is killed keeps what is finished.
-            ordered = {name: found[name] for name in chosen if name in found}
-            document = _results.write(args.output_dir / "metrics.json", about, ordered)
+            records = kept | found
+            order = dict.fromkeys([*choose("all"), *chosen, *kept])
+            ordered = {name: records[name] for name in order if name in records}
+            document = _results.write(path, about, ordered)
     _plots.duration_comparison([document], args.output_dir / "duration_comparison.png")
     _plots.training_curves([document], args.output_dir / "training_curves.png")
     return int(any(record["status"] != "ok" for record in found.values()))
