@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from lacuna_contract import model
 from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.sequences import Segmentation
 
+SAY_EVERY = 10  # windows
+
 
 @model("segmentation")
 def predict(data, *, truth, seed=0, threads=1):
@@ -21,7 +24,11 @@ def predict(data, *, truth, seed=0, threads=1):
     torch.set_num_threads(threads)
     machine = Machine(law, data.sequences.shape[1])
     generator = torch.Generator().manual_seed(seed)
-    found = [summarise(machine, data.sequences[row], generator) for row in data.test]
+    found = []
+    for row in data.test:
+        found.append(summarise(machine, data.sequences[row], generator))
+        if len(found) % SAY_EVERY == 0:
+            print(f"exact posterior: {len(found)}/{len(data.test)} windows", file=sys.stderr)
     made = decode(found)
     durations = np.full((law.longest, len(law.classes)), -np.inf)
     for column, name in enumerate(law.classes):
