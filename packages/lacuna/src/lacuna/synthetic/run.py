@@ -84,6 +84,7 @@ def _run(args: argparse.Namespace) -> int:
     }
     path, found = args.output_dir / "metrics.json", {}
     kept = _results.kept(path, about)
+    order = dict.fromkeys([*choose("all"), *chosen, *kept])
     with tempfile.TemporaryDirectory(prefix="lacuna-synthetic-") as room:
         whole = Path(room) / "input.h5ad"
         files.assemble(args.data_dir, whole)
@@ -101,7 +102,6 @@ def _run(args: argparse.Namespace) -> int:
             print(_results.line(name, found[name]), flush=True)
             # After each, so that a run that is killed keeps what is finished.
             records = kept | found
-            order = dict.fromkeys([*choose("all"), *chosen, *kept])
             ordered = {name: records[name] for name in order if name in records}
             document = _results.write(path, about, ordered)
     _plots.duration_comparison([document], args.output_dir / "duration_comparison.png")
