@@ -155,7 +155,11 @@ class CsrSlot:
         self._data.close()
         self._indices.close()
         counts = np.concatenate([[0], *self._counts]).astype(np.int64)
-        self._group.create_dataset("indptr", data=np.cumsum(counts), compression=self._compression)
+        starts = np.cumsum(counts)
+        # Of the indices' own type wherever it suffices: scipy cannot slice where they differ.
+        if starts[-1] <= np.iinfo(np.int32).max:
+            starts = starts.astype(np.int32)
+        self._group.create_dataset("indptr", data=starts, compression=self._compression)
         self._group["indptr"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
         self._group.attrs["shape"] = np.array([len(counts) - 1, self._columns], dtype=np.int64)
         return len(counts) - 1
