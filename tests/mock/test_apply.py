@@ -9,6 +9,7 @@ from scipy import sparse
 
 from lacuna.mock import SCENARIOS, apply_scenario, check_dataset
 from lacuna.mock.check import nonzero_rows
+from lacuna.mock.cli import make_mock_multimodal
 from lacuna_contract import ContractError
 
 N = 120
@@ -113,6 +114,50 @@ def test_mudata_of_the_same_cells(paired):
     odd = mudata.MuData({"rna": rna, "methylation": adt.copy()})
     with pytest.raises(ContractError, match="unknown MuData modality 'methylation'"):
         apply_scenario(odd, "mosaic", seed=0)
+
+
+FULL = ["--problem=mosaic", "--keep=mosaic:rna+atac+adt=1", "--cells=90", "--genes=20"]
+
+
+@pytest.mark.parametrize("name", ["unpaired", "mosaic"])
+def test_both_forms_of_what_the_command_writes(tmp_path, name):
+    for suffix in ("h5ad", "h5mu"):
+        arguments = [*FULL, "--peaks=50", "--proteins=4", f"--out={tmp_path}/full.{suffix}"]
+        assert make_mock_multimodal(arguments) == 0
+    whole = anndata.read_h5ad(tmp_path / "full.h5ad")
+    one, keys = apply_scenario(whole, name, seed=1)
+    two, same = apply_scenario(mudata.read_h5mu(tmp_path / "full.h5mu"), name, seed=1)
+    assert keys == same
+    assert (one.obs == two.obs).all(axis=None)
+    assert (one.X != two.X).nnz == 0
+    assert (one.obsm["X_atac"] != two.obsm["X_atac"]).nnz == 0
+    np.testing.assert_array_equal(one.obsm["X_adt"], two.obsm["X_adt"])
+    # Which gene a peak lies near is no secret, and all that `unpaired` can be matched by.
+    for adata in (one, two):
+        np.testing.assert_array_equal(adata.uns["peak_gene"], whole.uns["peak_gene"])
+        np.testing.assert_array_equal(adata.uns["adt_gene"], whole.uns["adt_gene"])
+        assert list(adata.uns["adt_names"]) == list(whole.uns["adt_names"])
+    assert list(two.uns["peak_names"]) == [f"peak_{j}" for j in range(50)]
+    # Some of the cells of a file, as people take them.
+    some, _ = apply_scenario(whole[::2], name, seed=1)
+    assert some.n_obs == 45
+
+
+def test_a_table_of_proteins_names_them(paired):
+    names = ["CD3", "CD4", "CD8", "CD19"]
+    paired.obsm["X_adt"] = pd.DataFrame(paired.obsm["X_adt"], paired.obs_names, names)
+    del paired.uns["adt_names"]
+    adata, _ = apply_scenario(paired, "mosaic", seed=0)
+    assert list(adata.uns["adt_names"]) == names
+
+
+def test_names_and_labels_that_tell_cells_apart(paired):
+    paired.obs["batch"] = paired.obs["batch"].where(np.arange(N) != 5)
+    with pytest.raises(ContractError, match=r"obs\['batch'\] is missing in 1 of 120 .*'AAAC5'"):
+        apply_scenario(paired, "mosaic", seed=0)
+    paired.obs_names = ["one", "one", *paired.obs_names[2:]]
+    with pytest.raises(ContractError, match="the cell 'one' is there twice"):
+        apply_scenario(paired, "mosaic", seed=0)
 
 
 def test_what_is_not_fully_observed_is_refused(paired):

@@ -26,13 +26,16 @@ TINY = {"n_cells": 40, "n_genes": 20, "n_peaks": 40, "n_proteins": 4, "seed": 0}
         ("paired", {"atac_density": 0.9}, "atac_density: 0.9 is greater than the maximum"),
         ("paired", {"atac_density": float("nan")}, "atac_density is nan"),
         ("paired", {"cluster_proportions": [0.5, 0.5]}, "expected 4 numbers that add up to 1"),
+        ("paired", {"cluster_proportions": [float("nan")] * 4}, "numbers that add up to 1"),
         ("bridge", {"shares": {"bridge": 1.2}}, "shares.bridge: 1.2 is greater than the maximum"),
         ("bridge", {"shares": {"bridge": -0.1}}, "shares.bridge: -0.1 is less than the minimum"),
         ("bridge", {"shares": {"rna_only": 0.7, "bridge": 0.7}}, "add up to 1.4; expected at most"),
         ("bridge", {"shares": {"brigde": 0.1}}, "unknown cohort of scenario 'bridge' 'brigde'"),
         ("paired", {"shares": {"paired": 0.5}}, "add up to 0.5; expected 1, as every cohort"),
         ("mosaic", {"keeps": {"mosaic": {"": 1}}}, "keeps no modality"),
-        ("mosaic", {"keeps": {"mosaic": {"rna+": 0}}}, "expected weights of 0 or more, one of"),
+        ("mosaic", {"keeps": {"mosaic": {"rna+": 0}}}, "finite weights of 0 or more, one of"),
+        ("mosaic", {"keeps": {"mosaic": {"rna": float("inf")}}}, "finite weights of 0 or more"),
+        ("mosaic", {"keeps": {"mosaic": {"rna": float("nan")}}}, "finite weights of 0 or more"),
         ("mosaic", {"keeps": {"mosaic": {"dna": 1}}}, "unknown modality in 'dna' 'dna'"),
         (
             "prediction",
@@ -69,10 +72,36 @@ def test_commands_say_what_was_wrong(capsys, tmp_path):
     places = [f"--out-dir={tmp_path}", f"--config-dir={tmp_path}"]
     assert generate_all_mock_data([*places, "--cells=-1"]) == 2
     assert "n_cells: -1 is less than the minimum" in capsys.readouterr().err
+    assert generate_all_mock_data([*places, "--target=dna"]) == 2
+    assert "target: unknown value 'dna'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(SystemExit):
-        make_mock_multimodal([*arguments, "--share=bridge"])
-    assert "is not COHORT=SHARE" in capsys.readouterr().err
+    for flag, form in (
+        ("--share=bridge", "COHORT=SHARE"),
+        ("--share=bridge=few", "COHORT=SHARE"),
+        ("--keep=mosaic=1", "COHORT:MODALITIES=WEIGHT"),
+        ("--keep=mosaic:rna=few", "COHORT:MODALITIES=WEIGHT"),
+    ):
+        with pytest.raises(SystemExit):
+            make_mock_multimodal([*arguments, flag])
+        assert f"'{flag.partition('=')[2]}' is not {form}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["x.h5ad", "--truth-out=x.h5ad"], "need a path each"),
+        (["x.h5ad", "--config-out=x.h5ad"], "need a path each"),
+        (["x.h5ad", "--truth-out=t.h5mu"], "a truth is an .h5ad"),
+        (["file/x.h5ad"], "file"),
+    ],
+)
+def test_places_that_cannot_be_written_to(capsys, tmp_path, monkeypatch, paths, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    out, *more = paths
+    assert make_mock_multimodal(["--problem=paired", "--cells=40", f"--out={out}", *more]) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.fixture

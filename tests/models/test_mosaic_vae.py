@@ -292,6 +292,15 @@ def test_the_configuration_of_an_own_dataset(few, whole, tmp_path):
         np.testing.assert_array_equal(values, imputed(tmp_path / "out")[name])
 
 
+def test_mudata_trains_as_the_same_cells_do(few, whole, tmp_path):
+    config = tmp_path / "m.yaml"
+    words = ["--problem=mosaic", f"--out={tmp_path}/m.h5mu", f"--config-out={config}", *FEW]
+    assert make_mock_multimodal(words) == 0
+    assert train(config, tmp_path / "out", "epochs=6", "save_every=2") == 0
+    for name, values in imputed(whole).items():
+        np.testing.assert_array_equal(values, imputed(tmp_path / "out")[name])
+
+
 def test_what_is_wrong_with_a_configuration(few, tmp_path, capsys):
     path = tmp_path / "own.yaml"
     content = yaml.safe_load(few.read_text())

@@ -13,6 +13,7 @@ from posing import SCENARIOS, TASK, condition, posed
 from scipy import sparse
 
 from lacuna.mock import generate_mock_dataset
+from lacuna.mock.cli import make_mock_multimodal
 from lacuna.mock.files import read_plan
 from lacuna.parameters import Problems
 from lacuna.plan import plan_data
@@ -329,6 +330,9 @@ def flags_with_a_gap(adata):
         (label_gap("split"), "obs['split'] is missing in 2 of 120 cells"),
         (lambda a: a.obs.__setitem__("has_adt", False), "has_adt is false, but adt is not zero"),
         (lambda a: a.obs.__setitem__("split", "valid"), "unknown split 'valid'"),
+        (lambda a: a.uns.update(adt_gene=[0, 1]), "uns['adt_gene'] has 2 entries; expected 5, a"),
+        (lambda a: a.uns.update(adt_gene=[0, 1, 2, 3, 30]), "holds 30 for protein 'adt_4'; expe"),
+        (lambda a: a.uns.update(adt_gene=[0.0] * 5), "or their positions as integers from 0 to 29"),
     ],
 )
 def test_own_data_that_cannot_be_used(own, tmp_path, damage, said):
@@ -368,6 +372,32 @@ def test_other_forms_of_the_same_cells(own, tmp_path, change):
     pd.testing.assert_frame_equal(found.obs, usual.obs)
     assert (found.X != usual.X).nnz == 0
     assert (found.obsm["X_adt"] == usual.obsm["X_adt"]).all()
+
+
+def test_the_genes_of_proteins_by_name(own, tmp_path):
+    adata = anndata.read_h5ad(own)
+    adata.uns["adt_gene"] = np.array(["gene_3", "unheard of", "", "gene_29", "gene_0"])
+    adata.write_h5ad(tmp_path / "other.h5ad")
+    found = anndata.read_h5ad(imported(tmp_path / "other.h5ad", tmp_path))
+    assert found.uns["adt_gene"].tolist() == [3, -1, -1, 29, 0]
+
+
+@pytest.mark.parametrize("problem", ["unpaired", "mosaic"])
+def test_both_forms_that_the_generator_writes_are_the_same_data(tmp_path, problem):
+    sizes = ["--cells=60", "--genes=20", "--peaks=40", "--proteins=5"]
+    raws = []
+    for suffix in ("h5ad", "h5mu"):
+        (tmp_path / suffix).mkdir()
+        path = tmp_path / f"mock.{suffix}"
+        assert make_mock_multimodal([f"--problem={problem}", f"--out={path}", *sizes]) == 0
+        raws.append(anndata.read_h5ad(imported(path, tmp_path / suffix)))
+    one, two = raws
+    pd.testing.assert_frame_equal(one.obs, two.obs)
+    assert (one.X != two.X).nnz == 0
+    assert (one.obsm["X_atac"] != two.obsm["X_atac"]).nnz == 0
+    assert (one.uns["peak_gene"] == two.uns["peak_gene"]).all()
+    assert (one.uns["peak_names"] == two.uns["peak_names"]).all()
+    assert ("X_adt" in two.obsm) == (problem == "mosaic")
 
 
 def test_an_index_outside_a_matrix_stored_by_columns(own, tmp_path):

@@ -12,19 +12,20 @@ from lacuna.mock.assign import assign
 from lacuna.mock.check import check_dataset, keys_there, matrix_of
 from lacuna.mock.dataset import to_anndata
 from lacuna.mock.generate import hide
-from lacuna.mock.layout import OTHER_NAMES, Keys, keys_of, obs_columns
+from lacuna.mock.layout import FEATURE_KEYS, OTHER_NAMES, Keys, keys_of, obs_columns
 from lacuna.mock.scenarios import customise
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.tasks.multimodal import MODALITIES
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from pandas import DataFrame
     from mudata import MuData
 
 
-def _from_mudata(data: MuData) -> tuple[dict[str, Any], AnnData, dict[str, list[str]]]:
-    """Matrices by modality, the AnnData with the genes, and the names of all features."""
-    found, features = {}, {}
+def _from_mudata(data: MuData) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    """Matrices by modality, the names of the genes, and what uns says of peaks and proteins."""
+    found, features, uns = {}, {}, {}
     for word, part in data.mod.items():
         name = OTHER_NAMES.get(word, word)
         if name not in MODALITIES:
@@ -36,16 +37,43 @@ def _from_mudata(data: MuData) -> tuple[dict[str, Any], AnnData, dict[str, list[
             )
         rows = part.obs_names.get_indexer(data.obs_names)
         found[name], features[name] = part[rows].X, list(part.var_names)
+        if (key := FEATURE_KEYS.get(name)) is not None:
+            uns[f"{key}_names"] = features[name]
+            if "gene" in part.var:
+                uns[f"{key}_gene"] = part.var["gene"].to_numpy()
     if "rna" not in found:
         raise ContractError(f"the MuData has no RNA; there are: {', '.join(data.mod)}")
-    return found, data, features
+    return found, features["rna"], uns
 
 
-def _from_anndata(data: AnnData, keys: Keys | None) -> dict[str, Any]:
+def _from_anndata(
+    data: AnnData, keys: Keys | None
+) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    """As `_from_mudata`."""
     keys = keys or keys_there(data)
     if "rna" not in keys:
         raise ContractError(f"keys has no rna; there are: {', '.join(keys)}")
-    return {name: matrix_of(data, name, where) for name, where in keys.items()}
+    found = {name: matrix_of(data, name, where) for name, where in keys.items()}
+    uns = {}
+    for name, key in FEATURE_KEYS.items():
+        if name not in found:
+            continue
+        if hasattr(found[name], "columns"):
+            uns[f"{key}_names"] = list(found[name].columns)
+        for word in (f"{key}_names", f"{key}_gene"):
+            if word in data.uns:
+                uns[word] = data.uns[word]
+    return found, list(data.var_names), uns
+
+
+def _labels(obs: DataFrame, name: str) -> np.ndarray:
+    """A column of labels, of which none may be missing: it would become a label of its own."""
+    if missing := int(obs[name].isna().sum()):
+        first = obs.index[int(obs[name].isna().argmax())]
+        raise ContractError(
+            f"obs['{name}'] is missing in {missing} of {len(obs)} cells (the first is '{first}')"
+        )
+    return obs[name].astype(str).to_numpy()
 
 
 def _sound(name: str, matrix: Any) -> Any:
@@ -80,40 +108,39 @@ def apply_scenario(
     shares, keeps, target: as in `generate_mock_dataset`.
 
     Returns (adata, keys) like `generate_mock_dataset`, with nothing of `data` but the measurements
-    that are kept, the names, and batch and cluster where obs has them: no .raw, no layers or
-    embeddings from which the hidden could be computed. Raises `ContractError` where the data are
-    not fully observed, or a cell would keep nothing.
+    that are kept, the names, the gene of each peak and protein where it is known
+    (``uns["peak_gene"]``, ``uns["adt_gene"]``; of MuData ``var["gene"]``), and batch and cluster
+    where obs has them: no .raw, no layers or embeddings from which the hidden could be computed.
+    Raises `ContractError` where the data are not fully observed, or a cell would keep nothing.
     """
     row = customise(scenario, shares, keeps, target)
     n = data.n_obs
     if n == 0:
         raise ContractError("there are no cells; expected one or more")
-    if hasattr(data, "mod"):
-        found, frame, features = _from_mudata(data)
-        genes, proteins = features["rna"], features.get("adt")
-    else:
-        found, frame = _from_anndata(data, keys), data
-        genes = list(data.var_names)
-        proteins = list(map(str, data.uns["adt_names"])) if "adt_names" in data.uns else None
+    if not data.obs_names.is_unique:
+        twice = data.obs_names[data.obs_names.duplicated()][0]
+        raise ContractError(f"the cell '{twice}' is there twice; expected each name once")
+    found, genes, said = _from_mudata(data) if hasattr(data, "mod") else _from_anndata(data, keys)
     found = {name: _sound(name, found[name]) for name in MODALITIES if name in found}
     for name in found:
         flag = f"has_{name}"
-        if flag in frame.obs and not frame.obs[flag].astype(bool).all():
+        if flag in data.obs and not data.obs[flag].astype(bool).all():
             raise ContractError(
                 f"obs['{flag}'] is not true for all cells; expected fully observed data"
             )
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed)))
     assignment = assign(row, n, rng, available=tuple(found), shuffle=True)
-    clusters = frame.obs["cluster"].astype(str).to_numpy() if "cluster" in frame.obs else None
+    clusters = _labels(data.obs, "cluster") if "cluster" in data.obs else None
     columns = obs_columns(assignment, clusters)
-    if "batch" in frame.obs:
-        columns["batch"] = frame.obs["batch"].astype(str).to_numpy()
+    if "batch" in data.obs:
+        columns["batch"] = _labels(data.obs, "batch")
     hidden = {m: hide(x, assignment.has[:, MODALITIES.index(m)]) for m, x in found.items()}
     uns: dict[str, object] = {}
     if "adt" in found:
-        width = found["adt"].shape[1]
-        words = proteins or [f"adt_{i}" for i in range(width)]
-        uns["adt_names"] = np.array(words, dtype=object)
+        uns["adt_names"] = np.array([f"adt_{i}" for i in range(found["adt"].shape[1])], object)
+    for word, values in said.items():
+        # A copy, as `data` stays as it is.
+        uns[word] = np.array([*map(str, values)], object) if "names" in word else np.array(values)
     adata = to_anndata(
         hidden["rna"],
         hidden.get("atac"),

@@ -23,21 +23,23 @@ SHORT = {
 OWN = ("problem", "shares", "keeps", "cluster_proportions")  # not one number or word each
 
 
+def _number(text: str, value: str, form: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not {form}") from None
+
+
 def _share(text: str) -> tuple[str, float]:
-    cohort, sign, value = text.partition("=")
-    if not sign:
-        raise argparse.ArgumentTypeError(f"'{text}' is not COHORT=SHARE, such as bridge=0.1")
-    return cohort, float(value)
+    cohort, _, value = text.partition("=")
+    return cohort, _number(text, value, "COHORT=SHARE, such as bridge=0.1")
 
 
 def _keep(text: str) -> tuple[str, str, float]:
-    name, sign, value = text.partition("=")
+    name, _, value = text.partition("=")
     cohort, colon, modalities = name.partition(":")
-    if not (sign and colon):
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not COHORT:MODALITIES=WEIGHT, such as mosaic:rna+atac=2"
-        )
-    return cohort, modalities, float(value)
+    form = "COHORT:MODALITIES=WEIGHT, such as mosaic:rna+atac=2"
+    return cohort, modalities, _number(text, value if colon else "", form)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -81,19 +83,21 @@ def _settings(given: argparse.Namespace, problem: str) -> Settings:
 
 
 def _make(given: argparse.Namespace, settings: Settings, out: Path, truth, config) -> None:
-    for path in (out, truth, config):
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+    paths = [path for path in (out, truth, config) if path is not None]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ContractError(f"dataset, truth and YAML need a path each, not {out} for two of them")
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
     keys = write_mock(out, settings, truth=truth, labels=given.labels, workers=given.workers)
     if config is not None:
         write_config(config, Config(out, keys, settings))
-    print("wrote " + ", ".join(str(path) for path in (out, truth, config) if path is not None))
+    print("wrote " + ", ".join(map(str, paths)))
 
 
 def _run(parser: argparse.ArgumentParser, work: Callable[[], None]) -> int:
     try:
         work()
-    except ContractError as error:
+    except (ContractError, OSError) as error:  # OSError: a place that cannot be written to
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     return 0
@@ -146,12 +150,14 @@ def generate_all_mock_data(arguments: Sequence[str] | None = None) -> int:
     target = given.target
 
     def work() -> None:
+        settings = {}
         for problem, row in SCENARIOS.items():
             # A target is for the scenarios that have one.
             given.target = target if row.target else None
+            settings[problem] = _settings(given, problem)
+        for problem, one in settings.items():
             truth = given.truth_dir and given.truth_dir / f"mock_{problem}.truth.h5ad"
             config = given.config_dir / f"mock_{problem}.yaml"
-            out = given.out_dir / f"mock_{problem}.h5ad"
-            _make(given, _settings(given, problem), out, truth, config)
+            _make(given, one, given.out_dir / f"mock_{problem}.h5ad", truth, config)
 
     return _run(parser, work)

@@ -82,11 +82,14 @@ def write_mock(
     loadings and clusters. labels: whether obs has the true clusters; an input for a benchmark has
     not. Returns `keys`, as `generate_mock_dataset` does; for MuData ``{'rna': {'mod': 'rna'}}``.
     """
-    path, plan = Path(path), make_plan(settings)
-    cells = names("obs", settings.n_cells)
-    genes = names("rna", settings.n_genes)
+    path = Path(path)
     if path.suffix not in (".h5ad", ".h5mu"):
         raise ContractError(f"{path} ends in '{path.suffix}'; expected .h5ad or .h5mu")
+    if truth is not None and Path(truth).suffix != ".h5ad":
+        raise ContractError(f"{truth} ends in '{Path(truth).suffix}'; a truth is an .h5ad")
+    plan = make_plan(settings)
+    cells = names("obs", settings.n_cells)
+    genes = names("rna", settings.n_genes)
     with ExitStack() as stack:
         if path.suffix == ".h5mu":
             seen = stack.enter_context(H5muWriter(path, plan, labels))

@@ -5,6 +5,7 @@ combination of modalities, such as "rna+adt", drawn with the weights of `keeps`.
 new row of `SCENARIOS`; no other line of the generator knows their names.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -179,11 +180,11 @@ def weights(
     `available`, and the hidden target, are taken away; a combination of which nothing is left by
     what is available cannot occur. `ContractError` when a cell would keep no modality at all.
     """
-    total = sum(cohort.keeps.values())
-    if total <= 0 or min(cohort.keeps.values()) < 0:
+    given = cohort.keeps.values()
+    if not any(given) or not all(0 <= weight < math.inf for weight in given):
         raise ContractError(
             f"cohort '{cohort.name}' weighs its combinations {dict(cohort.keeps)}; expected "
-            "weights of 0 or more, one of them above 0"
+            "finite weights of 0 or more, one of them above 0"
         )
     if target is not None and target not in MODALITIES:
         raise ContractError(suggest(target, MODALITIES, "target modality"))

@@ -86,7 +86,7 @@ class Settings:
             )
         if self.cluster_proportions is not None:
             found = self.cluster_proportions
-            if len(found) != self.n_clusters or abs(sum(found) - 1) > 1e-6:
+            if len(found) != self.n_clusters or not abs(sum(found) - 1) <= 1e-6:  # nor NaN
                 raise ContractError(
                     f"cluster_proportions is {found}; expected {self.n_clusters} numbers that add "
                     "up to 1, one for each cluster"

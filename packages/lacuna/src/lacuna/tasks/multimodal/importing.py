@@ -47,12 +47,13 @@ class Held:
 
 @dataclass(frozen=True)
 class Part:
-    """A modality of a file: its matrix, the row of each cell in it (-1: the cell lacks it), and
-    the names of its features."""
+    """A modality of a file: its matrix, the row of each cell in it (-1: the cell lacks it), the
+    names of its features, and where the file may say which gene each of them belongs to."""
 
     matrix: Matrix | Held
     row: np.ndarray
     features: list[str]
+    genes: tuple[str, str]
 
     def rows(self, start: int, stop: int) -> sparse.csr_matrix:
         """Cells [start, stop), the rows of those without the modality empty."""
@@ -151,7 +152,7 @@ def _mudata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
                 raise ContractError(f"{file.filename}: cell '{name}' of {word} is not in obs")
             row[place[name]] = i
         matrix = _matrix(file, f"mod/{word}/X", modality)
-        parts[modality] = Part(matrix, row, _index(group, "var"))
+        parts[modality] = Part(matrix, row, _index(group, "var"), (f"mod/{word}/var", "gene"))
     return {m: parts[m] for m in MODALITIES if m in parts}
 
 
@@ -189,7 +190,8 @@ def _anndata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
             names[modality] = _feature_names(file, key, matrices[modality].shape[1])
     for modality, has in _observed(file, list(names), len(cells)).items():
         row = np.where(has, np.arange(len(cells)), -1)
-        part = Part(matrices[modality], row, names[modality])
+        genes = ("uns", "peak_gene" if modality == "atac" else f"{modality}_gene")
+        part = Part(matrices[modality], row, names[modality], genes)
         _check_absent(file, modality, part, cells)
         parts[modality] = part
     return parts
@@ -323,5 +325,32 @@ def _write_columns(
     for modality, key in (("atac", "peak"), ("adt", "adt")):
         if modality in parts:
             out.array(f"uns/{key}_names", parts[modality].features)
-            if f"uns/{key}_gene" in file:
-                out.array(f"uns/{key}_gene", file[f"uns/{key}_gene"][:].astype(np.int32))
+            if "/".join(parts[modality].genes) in file:
+                found = _gene_of(file, modality, parts[modality], parts["rna"].features)
+                out.array(f"uns/{key}_gene", found)
+
+
+def _gene_of(file: h5py.File, modality: str, part: Part, genes: list[str]) -> np.ndarray:
+    """The position of the gene that each feature belongs to, -1 for none: from positions as they
+    are, or from the genes' names, of which unknown ones are none."""
+    folder, name = part.genes
+    where = f"{file.filename}: {folder}['{name}']"
+    found = np.asarray(read_column(file, folder, name))
+    if found.shape != (len(part.features),):
+        raise ContractError(
+            f"{where} has {found.size} entries; expected {len(part.features)}, a gene for each "
+            f"{FEATURE[modality]}"
+        )
+    if found.dtype.kind == "U":
+        position = {gene: i for i, gene in enumerate(genes)}
+        return np.array([position.get(word, -1) for word in found], dtype=np.int32)
+    wrong = np.ones(len(found), dtype=bool)
+    if found.dtype.kind in "iu":
+        wrong = (found < -1) | (found >= len(genes))
+    if wrong.any():
+        raise ContractError(
+            f"{where} holds {found[int(wrong.argmax())]} for {FEATURE[modality]} "
+            f"'{part.features[int(wrong.argmax())]}'; expected names of genes, or their positions "
+            f"as integers from 0 to {len(genes) - 1}, and -1 for none"
+        )
+    return found.astype(np.int32)
