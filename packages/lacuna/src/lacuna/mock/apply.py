@@ -19,8 +19,8 @@ from lacuna_contract.tasks.multimodal import MODALITIES
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from pandas import DataFrame
     from mudata import MuData
+    from pandas import DataFrame
 
 
 def _from_mudata(data: MuData) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
