@@ -69,7 +69,7 @@ workflow {
         .toSortedList { a, b -> Plan.id(a) <=> Plan.id(b) }
     // one emission: what could not be prepared and why, e.g. [[dataset: 'mine', reason: 'mine.h5ad: X holds fractions']]
     refusals = IMPORT.out.refused.map { dataset, why -> [dataset: dataset, reason: Sandbox.reason(why)] }
-        .mix(PREPARE.out.refused.map { key, why -> [key: key, reason: Sandbox.reason(why)] })
+        .mix(PREPARE.out.refused.map { key, why -> [key: key] + Sandbox.refusal(why) })
         .toSortedList { a, b -> a.toString() <=> b.toString() }
     REPORT(PLAN.out.plan, records, refusals.map { list -> Json.text(list) }, Provenance.json(workflow, params, found), stages.report)
 

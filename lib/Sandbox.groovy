@@ -52,5 +52,10 @@ class Sandbox {
     }
 
     /** What a refusal says. */
-    static String reason(Object file) { file.text.trim() - ~'^error: ' }
+    static String reason(Object file) { file.text.trim() - ~'^(error|not applicable): ' }
+
+    /** The same for the report: whether something was wrong, or only could not be had of a dataset. */
+    static Map refusal(Object file) {
+        [reason: reason(file), not_applicable: file.text.startsWith('not applicable: ')]
+    }
 }

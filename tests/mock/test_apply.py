@@ -90,9 +90,24 @@ def test_rna_and_adt_alone(paired):
     assert len(kinds) == 3
     adata, _ = apply_scenario(paired, "prediction", seed=0, target="adt")
     assert has(adata)[:, 2].sum() == round(0.8 * N)
-    for name in ("unpaired", "bridge"):
-        with pytest.raises(ContractError, match="would keep no modality.*there is rna, adt"):
+    for name, said in (
+        ("unpaired", "has cells that keep atac alone; these data have rna and adt"),
+        ("bridge", "has cells that keep atac alone; these data have rna and adt"),
+        ("prediction", "scenario 'prediction' hides atac; these data have rna and adt"),
+    ):
+        with pytest.raises(ContractError, match=said):
             apply_scenario(paired, name, seed=0)
+
+
+def test_rna_and_atac_alone(paired):
+    del paired.obsm["X_adt"]
+    adata, keys = apply_scenario(paired, "hierarchical", seed=0)
+    assert set(keys) == {"rna", "atac"}
+    with pytest.raises(
+        ContractError, match="is about rna and adt, of which only rna would be left"
+    ):
+        apply_scenario(paired, "paired", seed=0)
+    apply_scenario(paired, "paired", seed=0, keeps={"paired": {"rna": 1}})
 
 
 def test_mudata_of_the_same_cells(paired):

@@ -228,6 +228,21 @@ def test_a_dataset_that_is_refused_does_not_stop_the_others(fresh: Project, tmp_
     )  # fmt: skip
 
 
+def test_a_condition_that_a_dataset_cannot_have_is_no_failure(
+    fresh: Project, tmp_path: Path
+) -> None:
+    fresh.model("good")
+    (tmp_path / "partial.h5ad").write_text("counts")
+    (tmp_path / "sheet.csv").write_text("dataset,path\npartial,partial.h5ad\n")
+    done = fresh.run("--sheet", str(tmp_path / "sheet.csv"), "--seeds", "1,2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {key: (run["status"], run["reason"]) for key, run in fresh.results().items()}
+    assert found == {
+        "good/partial/mask_15_seed_1": ("ok", None),
+        "good/partial/mask_15_seed_2": ("not_applicable", "it has no second seed"),
+    }
+
+
 def test_a_path_that_a_shell_would_read_otherwise_is_refused(
     project: Project, tmp_path: Path
 ) -> None:

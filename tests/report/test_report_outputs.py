@@ -196,6 +196,37 @@ def test_what_could_not_be_prepared_says_why_its_runs_are_lost(tmp_path):
     assert reasons["gamma"].startswith("no record")
 
 
+def test_a_condition_that_a_dataset_cannot_have_is_said_and_missed_by_nobody(tmp_path, report):
+    from lacuna.report import stage
+
+    bench = Bench(ONE, values, settings={"mask_15": {}, "whole": {}}, seeds=(1, 2))
+    keys = [f"reconstruction/alpha/whole_seed_{seed}" for seed in (1, 2)]
+    refusals = [{"key": key, "reason": "not whole", "not_applicable": True} for key in keys]
+    (tmp_path / "refusals.json").write_text(json.dumps(refusals))
+
+    def drop(plan, records):
+        for path in records.glob("*/status.json"):
+            if "whole" in path.read_text():
+                shutil.rmtree(path.parent)
+
+    _, out = report(bench, drop)
+    plan, records = tmp_path / "plan.json", tmp_path / "records"
+    verdict = stage.build(plan, records, None, out, tmp_path / "refusals.json")
+    assert (verdict["failed"], verdict["not_applicable"]) == (0, 2 * len(ONE))
+    rows = json.loads((out / "results.json").read_text())
+    absent = [run for run in rows["runs"] if run["condition"].startswith("whole")]
+    assert {(run["status"], run["reason"]) for run in absent} == {("not_applicable", "not whole")}
+    assert rows["leaderboard"][0]["rank"] == 1
+    summary = (out / "summary.txt").read_text()
+    assert "alpha cannot have whole: not whole" in summary
+    assert "1 condition (mask_15)" in summary
+    assert " 2/2" in summary
+    assert "/4" not in summary
+    page = (out / "report.html").read_text()
+    assert "<li>alpha cannot have whole: not whole</li>" in page
+    assert "None: every run gave a score." in page
+
+
 def test_records_are_found_behind_links(report, tmp_path):
     def link(plan, records):
         for place in list(records.iterdir()):

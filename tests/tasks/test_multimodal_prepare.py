@@ -20,7 +20,7 @@ from lacuna.plan import plan_data
 from lacuna.tasks.multimodal.conditions import conditions
 from lacuna.tasks.multimodal.evaluate import Truth
 from lacuna.tasks.multimodal.question import Cells, pose
-from lacuna_contract import ContractError
+from lacuna_contract import ContractError, NotApplicable
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.tasks.multimodal import MODALITIES, read
@@ -211,8 +211,11 @@ def test_own_cells_are_hidden_like_mock_ones(own, tmp_path):
     assert set(truth.known.cluster) == set(whole.obs["cluster"])
     there = {tuple(row) for row in np.round(whole.obsm["X_adt"], 3).tolist()}
     assert {tuple(row) for row in np.round(values, 3).tolist()} <= there
-    with pytest.raises(ContractError, match="would keep no modality"):
-        TASK.prepare(condition("unpaired", dataset="mine"), raw, *paths, "")
+    unpaired = condition("unpaired", dataset="mine")
+    with pytest.raises(ContractError, match="has cells that keep atac alone; these data have rna"):
+        TASK.prepare(unpaired, raw, *paths, "")
+    with pytest.raises(NotApplicable, match="has cells that keep atac alone; these data have rna"):
+        TASK.prepare(unpaired | {"if_possible": True}, raw, *paths, "")
 
 
 def test_a_mosaic_of_ones_own_hides_one_of_several(own, tmp_path):
@@ -234,8 +237,20 @@ def test_a_mosaic_of_ones_own_hides_one_of_several(own, tmp_path):
     # Of the 40 cells with both, half keep one of them.
     assert 0 < len(data.asked["rna"].cells) < 20
     assert data.features["adt"] == [f"p{i}" for i in range(5)]
-    with pytest.raises(ContractError, match="for a mosaic there is the scenario 'holdout'"):
+    with pytest.raises(ContractError, match="80 of 120 have rna; for a mosaic there is the scenar"):
         TASK.prepare(condition("mosaic", dataset="mine"), raw, *paths, "")
+
+
+def test_cells_without_a_second_modality(own, tmp_path):
+    """Nothing could be hidden of them whose truth is known."""
+    adata = anndata.read_h5ad(own)
+    has_adt = np.arange(120) < 60
+    adata.obs["has_rna"], adata.obs["has_adt"] = ~has_adt, has_adt
+    adata.X = sparse.csr_matrix(adata.X.toarray() * ~has_adt[:, None])
+    adata.obsm["X_adt"][~has_adt] = 0
+    adata.write_h5ad(tmp_path / "apart.h5ad")
+    with pytest.raises(ContractError, match="no cell has more than one modality .there is rna, ad"):
+        imported(tmp_path / "apart.h5ad", tmp_path)
 
 
 def test_some_cells_of_ones_own(own, tmp_path):
@@ -382,7 +397,7 @@ def test_the_genes_of_proteins_by_name(own, tmp_path):
     assert found.uns["adt_gene"].tolist() == [3, -1, -1, 29, 0]
 
 
-@pytest.mark.parametrize("problem", ["unpaired", "mosaic"])
+@pytest.mark.parametrize("problem", ["bridge", "mosaic"])
 def test_both_forms_that_the_generator_writes_are_the_same_data(tmp_path, problem):
     sizes = ["--cells=60", "--genes=20", "--peaks=40", "--proteins=5"]
     raws = []

@@ -19,7 +19,7 @@ from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
 from lacuna.setup.registry import Recipe, listing, models
 from lacuna.supervised import supervise
-from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.errors import ContractError, NotApplicable, suggest
 from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.schema import read_json, write_json
 
@@ -91,10 +91,24 @@ def _hide(condition: Mapping[str, Any], data: Path, salt: str) -> Outcome:
     try:
         task = tasks.load(condition["task"])
         task.prepare(condition, paths["raw"], paths["input"], paths["truth"], salt)
-    except ContractError as error:
+    except (ContractError, NotApplicable) as error:
         _remove(paths["input"], paths["truth"])
-        return Outcome(what, "failed", str(error), about)
+        wrong = isinstance(error, ContractError)
+        return Outcome(what, "failed" if wrong else "not_applicable", str(error), about)
     return Outcome(what, "ok", None, about)
+
+
+def cannot_be_had(conditions: Iterable[Mapping[str, Any]], data: Path) -> Iterator[Outcome]:
+    """An outcome for each condition without an input that its dataset cannot have anyway. Nothing
+    in the data folder changes."""
+    for condition in conditions:
+        raw, input = (data / condition["files"][name] for name in ("raw", "input"))
+        if condition["if_possible"] and raw.is_file() and not input.is_file():
+            with tempfile.TemporaryDirectory(prefix="lacuna-try-") as room:
+                files = {"raw": str(raw.absolute()), "input": "input.h5ad", "truth": "truth.h5ad"}
+                outcome = _hide({**condition, "files": files}, Path(room), "")
+            if outcome.status == "not_applicable":
+                yield outcome
 
 
 def conditions_on_disk(

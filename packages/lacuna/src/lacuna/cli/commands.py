@@ -144,10 +144,16 @@ def run_benchmark(args: argparse.Namespace) -> list[Outcome]:
     problems.check("the benchmark cannot be run")
     results = args.results_dir
     results.mkdir(parents=True, exist_ok=True)
-    prepared = []
-    if not args.skip_prepare_data:
+    if args.skip_prepare_data:
+        prepared = list(local.cannot_be_had(made["conditions"], args.data_dir))
+    else:
         prepared = _prepare(args, made["datasets"], made["conditions"])
-    refusals = [o.source | {"reason": o.reason} for o in prepared if o.failed]
+    impossible = {o.source["key"] for o in prepared if o.status == "not_applicable"}
+    refusals = [
+        o.source | {"reason": o.reason, "not_applicable": not o.failed}
+        for o in prepared
+        if o.status != "ok"
+    ]
     refused = {row.get("key") or row.get("dataset") for row in refusals}
     runs = [run for run in made["runs"] if not {run["key"], run["dataset"]} & refused]
     for run in made["runs"]:
@@ -170,7 +176,13 @@ def run_benchmark(args: argparse.Namespace) -> list[Outcome]:
         said, refused_file = Path(room, "pipeline.json"), Path(room, "refusals.json")
         build(results / "plan.json", results, said, results, refused_file, missing=results)
     found = read_json(results / "results.json", "results")["runs"]
-    reported = [Outcome(run["id"], run["status"], run["reason"]) for run in found]
+    # Of a condition that a dataset cannot have, one line is enough.
+    needless = {run["id"] for run in made["runs"] if run["key"] in impossible}
+    reported = [
+        Outcome(run["id"], run["status"], run["reason"])
+        for run in found
+        if run["id"] not in needless
+    ]
     failed = {name: outcome for name, outcome in scored.items() if outcome.failed}
     return [*prepared, *(failed.get(outcome.what, outcome) for outcome in reported)]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.errors import ContractError, NotApplicable, suggest
 from lacuna_contract.schema import read_json, write_json
 
 
@@ -104,5 +104,9 @@ def run(arguments: Sequence[str]) -> int:
         args.function(args)
     except ContractError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except NotApplicable as reason:
+        # The pipeline tells the two apart by how they begin: see lib/Sandbox.groovy.
+        print(f"not applicable: {reason}", file=sys.stderr)
         return 1
     return 0

@@ -13,7 +13,7 @@ from lacuna.mock.check import check_dataset, keys_there, matrix_of
 from lacuna.mock.dataset import to_anndata
 from lacuna.mock.generate import hide
 from lacuna.mock.layout import FEATURE_KEYS, OTHER_NAMES, Keys, keys_of, obs_columns
-from lacuna.mock.scenarios import customise
+from lacuna.mock.scenarios import check_possible, customise
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.tasks.multimodal import MODALITIES
 
@@ -86,7 +86,8 @@ def _sound(name: str, matrix: Any) -> Any:
         found.sort_indices()
         values = found.data
     if not np.isfinite(values).all() or (values.size and values.min() < 0):
-        raise ContractError(f"{name} holds values that are negative or not finite; expected counts")
+        what = "intensities" if name == "adt" else "counts"
+        raise ContractError(f"{name} holds values that are negative or not finite; expected {what}")
     return found
 
 
@@ -128,6 +129,7 @@ def apply_scenario(
             raise ContractError(
                 f"obs['{flag}'] is not true for all cells; expected fully observed data"
             )
+    check_possible(row, scenario, tuple(found))
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed)))
     assignment = assign(row, n, rng, available=tuple(found), shuffle=True)
     clusters = _labels(data.obs, "cluster") if "cluster" in data.obs else None

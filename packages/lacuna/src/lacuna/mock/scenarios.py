@@ -104,9 +104,36 @@ def get(name: str) -> Scenario:
     return SCENARIOS[name]
 
 
+def check_possible(scenario: Scenario, name: str, available: tuple[str, ...]) -> None:
+    """`ContractError` where cells that were measured in the modalities `available` alone cannot
+    have a scenario: a cohort would keep nothing, there is no target to hide, or one modality is all
+    that would be left of several."""
+    there = f"these data have {' and '.join(available) or 'no modality'}"
+    kept: set[str] = set()
+    for cohort in scenario.cohorts:
+        asked = {m for text, w in cohort.keeps.items() if w > 0 for m in _parts(text)}
+        if not asked & set(available):
+            raise ContractError(
+                f"scenario '{name}' has cells that keep {' or '.join(sorted(asked))} alone; {there}"
+            )
+        kept |= asked
+    if scenario.target is not None and scenario.target not in available:
+        raise ContractError(f"scenario '{name}' hides {scenario.target}; {there}")
+    left = kept & set(available)
+    if len(left) == 1 < len(kept):
+        raise ContractError(
+            f"scenario '{name}' is about {' and '.join(m for m in MODALITIES if m in kept)}, of "
+            f"which only {left.pop()} would be left; {there}"
+        )
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in str(text).split("+") if part.strip()]
+
+
 def combination(text: str, available: tuple[str, ...] = MODALITIES) -> tuple[bool, ...]:
     """ "rna+adt" as one flag per modality. Those not in `available` are off."""
-    parts = [part.strip() for part in str(text).split("+") if part.strip()]
+    parts = _parts(text)
     for part in parts:
         if part not in MODALITIES:
             raise ContractError(suggest(part, MODALITIES, f"modality in '{text}'"))

@@ -119,5 +119,6 @@ def _condition(row: Mapping[str, Any], condition: Condition) -> dict[str, Any]:
         "condition": condition.name,
         "seed": condition.seed,
         "arguments": condition.arguments,
+        "if_possible": condition.if_possible,
         "files": tasks.load(task).files(row["dataset"], condition.name),
     }

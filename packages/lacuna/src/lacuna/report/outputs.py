@@ -17,7 +17,7 @@ from .intervals import Interval
 from .leaderboard import Board
 from .numerals import align, count, seconds, size, spell_score
 from .records import Run
-from .words import compared, exposure, findings, outcome
+from .words import compared, exposure, findings, impossible, outcome
 
 WHOSE = (
     "id", "task", "dataset", "condition", "seed", "model", "variant", "name", "control", "tier",
@@ -179,7 +179,7 @@ def _models(runs: Sequence[Run]) -> list[dict]:
 
 def summary(runs: Sequence[Run], boards: Sequence[Board]) -> str:
     """The report for a terminal: a leaderboard per task, and the failures with their reasons."""
-    lines = [compared(runs), outcome(runs), ""]
+    lines = [compared(runs), outcome(runs), *impossible(runs), ""]
     for board in boards:
         advice = purposes(board)
         lines += [findings(board)[0], *advice, "", *_board_lines(board), ""]

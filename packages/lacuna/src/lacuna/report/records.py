@@ -48,6 +48,8 @@ class Run:
     strata: list[dict] = field(default_factory=list)
     metadata: dict = field(default_factory=dict)
     recorded: bool = False
+    #: Whether there is such a condition: no, where its dataset cannot have it.
+    posed: bool = True
 
     @property
     def ok(self) -> bool:
@@ -66,16 +68,19 @@ class Run:
 def load(plan: dict, folder: Path, refusals: Sequence[Mapping] = ()) -> tuple[list[Run], list[str]]:
     """Every run of the plan in the plan's order, and remarks on records that could not be used.
 
-    `refusals` say what could not be prepared: {"dataset" or "key" (of a condition), "reason"}.
+    `refusals` say what could not be prepared: {"dataset" or "key" (of a condition), "reason", and
+    maybe "not_applicable"}.
     """
     runs: dict[str, Run] = {}
-    refused = {row.get("key") or row.get("dataset"): row["reason"] for row in refusals}
+    refused = {row.get("key") or row.get("dataset"): row for row in refusals}
     for row in plan["runs"]:
         run = Run(**{key: row.get(key) for key in IDENTITY})
         if row["not_applicable"]:
             run.status, run.reason = "not_applicable", row["not_applicable"]
         elif why := refused.get(row["key"]) or refused.get(row["dataset"]):
-            run.reason = f"its input could not be prepared: {why}"
+            run.reason = f"its input could not be prepared: {why['reason']}"
+            if why.get("not_applicable"):
+                run.status, run.reason, run.posed = "not_applicable", why["reason"], False
         runs[run.id] = run
     remarks: list[str] = []
     seen: dict[str, str] = {}

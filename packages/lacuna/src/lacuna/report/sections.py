@@ -294,7 +294,7 @@ def failures(runs: Sequence[Run]) -> str:
     """What did not work, alike reasons together, with the end of the model's stderr."""
     groups: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
-        if not run.ok:
+        if not run.ok and run.posed:
             groups[run.name, run.status, run.reason].append(run)
     if not groups:
         return "<p>None: every run gave a score.</p>"

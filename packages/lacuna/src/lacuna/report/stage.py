@@ -20,6 +20,7 @@ from .picture import picture
 from .records import Run, load
 from .style import Look, looks
 from .svg import Figure, Series
+from .words import impossible
 
 #: Conditions that get the task's own plots; the page says how many have none.
 MOST_GROUPS = 8
@@ -57,7 +58,8 @@ def build(
     runs, remarks = load(planned, records, read_json(refusals, "refusals") if refusals else [])
     pipeline = read_json(provenance, "pipeline") if provenance else {}
     facts = {task: describe(task, names) for task, names in planned["metrics"].items()}
-    by_task = {task: [run for run in runs if run.task == task] for task in _order(runs)}
+    posed = [run for run in runs if run.posed]
+    by_task = {task: [run for run in posed if run.task == task] for task in _order(posed)}
     boards = [build_board(task, own, facts[task]) for task, own in by_task.items()]
     origin, doubts = outputs.provenance(created, planned, runs, pipeline)
 
@@ -78,7 +80,7 @@ def build(
         arguments=_arguments(planned),
         figures={board.task: _task_figures(board, by_task[board.task]) for board in boards},
         provenance=origin,
-        remarks=[*remarks, *doubts],
+        remarks=[*impossible(runs), *remarks, *doubts],
     )
     (output / "report.html").write_text(html, encoding="utf-8")
     if drawn := picture(boards):

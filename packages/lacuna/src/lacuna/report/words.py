@@ -12,6 +12,7 @@ from .records import Run
 
 def compared(runs: Sequence[Run]) -> str:
     """One sentence: what was set against what."""
+    runs = [run for run in runs if run.posed] or runs
     models = {run.name for run in runs if run.control is None}
     controls = {run.name for run in runs if run.control}
     parts = [count(len(models), "model")]
@@ -29,6 +30,7 @@ def compared(runs: Sequence[Run]) -> str:
 
 def outcome(runs: Sequence[Run]) -> str:
     """One sentence: how many runs gave a score, and what became of the others."""
+    runs = [run for run in runs if run.posed] or runs
     tally = Counter(run.status for run in runs)
     total = count(len(runs), "run")
     if tally["ok"] == len(runs):
@@ -46,6 +48,18 @@ def outcome(runs: Sequence[Run]) -> str:
         were = "was" if tally["not_applicable"] == 1 else "were"
         parts.append(f"{tally['not_applicable']} {were} not applicable")
     return "; ".join(parts) + "."
+
+
+def impossible(runs: Sequence[Run]) -> list[str]:
+    """A sentence for each reason for which a dataset cannot have some of the conditions."""
+    found: dict[tuple[str, str | None], dict[str, None]] = {}
+    for run in runs:
+        if not run.posed:
+            found.setdefault((run.dataset, run.reason), {})[run.setting] = None
+    return [
+        f"{dataset} cannot have {listed(list(settings), most=20)}: {reason}"
+        for (dataset, reason), settings in found.items()
+    ]
 
 
 #: Engines that keep a model from everything but its input, and places where they cannot: there all

@@ -10,12 +10,14 @@ from typing import Any
 class Condition:
     """One way of hiding something, with one seed. `name` ends in ``_seed_<seed>``, and is the name
     of the condition's files and of the folders of its results; `elsewhere` names datasets that it
-    is not for."""
+    is not for. `if_possible`: it was asked for as one of all, and not by its name, so that of a
+    dataset that cannot have it nothing is missing."""
 
     name: str
     seed: int
     arguments: dict[str, Any]
     elsewhere: Sequence[str] = ()
+    if_possible: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ class Task:
     import_dataset(row, source, output)
         Bring a dataset (schema `dataset`) into the raw form; `source` is None for a built-in one.
     prepare(condition, raw, input, truth, salt)
-        Write what a model gets, and what it is scored against.
+        Write what a model gets, and what it is scored against. `NotApplicable` where the dataset
+        cannot have a condition that is wanted only `if_possible`.
     evaluate(truth, prediction, metrics, drawn=True)
         Score a prediction; `InvalidOutput` where it cannot be scored. Where nothing is to be
         `drawn` from it, the scores come without details and strata.

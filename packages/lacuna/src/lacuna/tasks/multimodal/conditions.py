@@ -42,7 +42,7 @@ OPTIONS = (
         "scenario",
         scenario,
         "all",
-        f"which modalities are hidden: all, {', '.join(ELSEWHERE)}",
+        f"which modalities are hidden: {', '.join(ELSEWHERE)}, or all that a dataset can have",
     ),
     *(
         Option(name, f"--{name}", name, size(name, least), str(usual), f"{name} of mock data")
@@ -81,6 +81,7 @@ def conditions(given: Mapping[str, Any]) -> list[Condition]:
             seed,
             {"scenario": name, **sizes},
             elsewhere=ELSEWHERE[name],
+            if_possible=name not in asked,
         )
         for name in chosen
         for seed in seeds

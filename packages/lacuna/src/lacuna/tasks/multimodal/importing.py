@@ -257,12 +257,12 @@ def _check_absent(file: h5py.File, modality: str, part: Part, cells: list[str]) 
 
 
 def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path) -> None:
-    any_of = np.zeros(len(cells), dtype=bool)
+    measured = np.zeros(len(cells), dtype=np.int64)
     for modality, part in parts.items():
         if len(set(part.features)) < len(part.features):
             twice = next(n for n, times in Counter(part.features).items() if times > 1)
             raise ContractError(f"{source}: the feature '{twice}' of {modality} is named twice")
-        any_of |= part.row >= 0
+        measured += part.row >= 0
         for start in range(0, len(cells), CHUNK):
             rows = part.rows(start, min(start + CHUNK, len(cells)))
             wrong = (part.row[start : start + CHUNK] >= 0) & (np.diff(rows.indptr) == 0)
@@ -275,9 +275,16 @@ def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path) -> N
                 )
     if not len(cells):
         raise ContractError(f"{source} has no cells")
-    if not any_of.all():
-        first = cells[int((~any_of).argmax())]
+    if not measured.all():
+        first = cells[int(measured.argmin())]
         raise ContractError(f"{source}: cell '{first}' has no modality; expected one or more")
+    if measured.max() < 2:
+        raise ContractError(
+            f"{source}: no cell has more than one modality (there is {', '.join(parts)}): what a "
+            "cell lacks is not known, so nothing could be hidden and scored. Expected two or "
+            "more modalities in some cells: RNA in X, ATAC in obsm['X_atac'], ADT in "
+            "obsm['X_adt'], or an .h5mu"
+        )
 
 
 def _check_values(

@@ -15,6 +15,7 @@ from lacuna.mock.generate import hide
 from lacuna.tasks.multimodal.conditions import HOLDOUT
 from lacuna.tasks.multimodal.question import Cells, Question, hide_part, hide_scenario, pose
 from lacuna_contract.descriptor import check_h5ad
+from lacuna_contract.errors import ContractError, NotApplicable
 from lacuna_contract.h5ad import (
     H5adWriter,
     Matrix,
@@ -36,7 +37,8 @@ def prepare(
     """Make the cells of a mock dataset, or take those that were measured, and hide modalities.
 
     All scenarios of a seed have the same mock cells. Nothing that depends on hidden values, on the
-    run's seed or on the condition's name gets into `input`.
+    run's seed or on the condition's name gets into `input`. `NotApplicable` where the cells cannot
+    have a scenario that is wanted only `if_possible`, and `ContractError` where they must.
     """
     about = check_h5ad(raw, "multimodal_raw")["uns"]
     arguments = dict(condition["arguments"])
@@ -45,8 +47,13 @@ def prepare(
     if about["kind"] == "measured":
         with open_h5ad(raw) as file:
             cells = _cells(file, shifted=True)
-            hide = hide_part if name == HOLDOUT else lambda c, r: hide_scenario(c, name, r)
-            _pose(file, hide(cells, rng), rng, arguments, input, truth)
+            try:
+                seen = hide_part(cells, rng) if name == HOLDOUT else hide_scenario(cells, name, rng)
+            except ContractError as error:
+                if condition.get("if_possible"):
+                    raise NotApplicable(str(error)) from None
+                raise
+            _pose(file, seen, rng, arguments, input, truth)
         return
     sequence = seeds.sequence(seed, "mock", condition["dataset"], salt=salt)
     settings = Settings(

@@ -65,12 +65,15 @@ def hide_scenario(cells: Cells, name: str, rng: np.random.Generator) -> Cells:
     """Cells that were measured whole, hidden as a scenario does."""
     available = tuple(m for m, some in zip(MODALITIES, cells.measured.any(0), strict=True) if some)
     for modality in available:
-        if not cells.measured[:, MODALITIES.index(modality)].all():
+        have = int(cells.measured[:, MODALITIES.index(modality)].sum())
+        if have < len(cells.split):
             raise ContractError(
-                f"scenario '{name}' needs cells that have all modalities, and not all of these "
-                f"have {modality}; for a mosaic there is the scenario 'holdout'"
+                f"expected cells that have everything, and {have} of {len(cells.split)} have "
+                f"{modality}; for a mosaic there is the scenario 'holdout'"
             )
-    dealt = assign(scenarios.get(name), len(cells.split), rng, available, shuffle=True)
+    scenario = scenarios.get(name)
+    scenarios.check_possible(scenario, name, available)
+    dealt = assign(scenario, len(cells.split), rng, available, shuffle=True)
     words = np.array(["train", "test"], dtype=object)
     return Cells(
         cells.measured,
