@@ -112,3 +112,12 @@ def test_nonsense_sizes_of_chunks(tmp_path):
     with pytest.raises(ContractError, match="chunk_cells is 0"):
         write_mock(tmp_path / "a.h5ad", settings, chunk_cells=0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truth_says_in_one_line_what_it_is_of():
+    _, _, truth = generate_mock_dataset(
+        "bridge", n_cells=60, n_genes=20, n_peaks=30, n_proteins=4, seed=3, return_truth=True
+    )
+    assert repr(truth) == (
+        "Truth('bridge', n_cells=60, n_genes=20, n_peaks=30, n_proteins=4, latent_dim=16, seed=3)"
+    )

@@ -239,6 +239,23 @@ def test_compare_pools_seeds(results, tmp_path, capsys):
         assert (tmp_path / f"compare_{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_compare_says_which_models_have_fewer_seeds(results, tmp_path, capsys):
+    first = json.loads((results / "metrics.json").read_text())
+    for seed in (1, 2, 3):
+        document = json.loads(json.dumps(first))
+        document["settings"]["seed"] = seed
+        if seed == 2:
+            del document["models"]["linear"]
+        (tmp_path / f"s{seed}").mkdir()
+        (tmp_path / f"s{seed}" / "metrics.json").write_text(json.dumps(document))
+    assert command(["compare", "--results-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith("linear"))
+    assert row.startswith("linear (seeds [1, 3] alone)")
+    assert sum("alone)" in line for line in lines) == 1
+    assert any("] (2 seeds)" in line for line in lines if line.startswith("  "))
+
+
 def test_compare_keeps_settings_apart(results, tmp_path, capsys):
     first = json.loads((results / "metrics.json").read_text())
     for longest in (1000, 20000):

@@ -8,8 +8,10 @@ from scipy import sparse
 from lacuna.mock.generate import Plan
 from lacuna.mock.settings import Settings
 
+SIZES = ("n_cells", "n_genes", "n_peaks", "n_proteins", "latent_dim")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Truth:
     """What no model may see: the plan (z, cluster, loadings) and every modality of every cell.
 
@@ -21,6 +23,11 @@ class Truth:
     rna: sparse.csr_matrix
     atac: sparse.csr_matrix
     adt: np.ndarray
+
+    def __repr__(self) -> str:
+        own = self.settings
+        sizes = ", ".join(f"{kind}={getattr(own, kind)}" for kind in SIZES)
+        return f"Truth('{own.problem}', {sizes}, seed={own.seed})"
 
     @property
     def settings(self) -> Settings:

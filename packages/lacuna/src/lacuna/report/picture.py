@@ -14,14 +14,15 @@ from .svg import WIDTH as PANEL
 #: Of the scores without the names of their rows, a row, and the gap between the two panels.
 SCORES, ROW, GAP = 305, 21, 20
 MOST = 16
-MOST_LEFT = 240
+#: Room for those names, more than in a panel of a page.
+NAMES = 240
 
 
 def picture(boards: Sequence[Board]) -> str | None:
     """Each task's scores with their intervals, beside quality against time; None without scores."""
     shown = {board.task: [e for e in board.entries if e.score][:MOST] for board in boards}
     every = [_row_name(entry) for entries in shown.values() for entry in entries]
-    left, _ = row_names(every, MOST_LEFT)  # the same for all tasks
+    left, _ = row_names(every, NAMES)  # the same for all tasks
     width = left + SCORES + GAP + PANEL
     parts, height = [], 8
     for board in boards:
@@ -54,7 +55,7 @@ def _scores(board: Board, entries: Sequence[Entry], left: int) -> Panel:
         low, high,
     )  # fmt: skip
     spots = {entry.name: len(entries) - place - 0.5 for place, entry in enumerate(entries)}
-    _, short = row_names([_row_name(entry) for entry in entries], MOST_LEFT)
+    _, short = row_names([_row_name(entry) for entry in entries], NAMES)
     names = tuple(zip(spots.values(), short, strict=True))
     panel = Panel(
         x, Axis("", 0, len(entries), names=names), board.task.replace("_", " ").capitalize(),

@@ -102,13 +102,19 @@ def text(
     cells = [["model", *metrics]]
     for model in models:
         cells.append([model, *(_cell(there.get((model, metric))) for metric in metrics)])
-        failures = [d["models"][model] for d in documents if model in d["models"]]
-        cells[-1][0] += "".join(f" ({r['status']})" for r in failures if r["status"] != "ok")
+        own = [d for d in documents if model in d["models"]]
+        if len(own) < len(documents):
+            cells[-1][0] += f" (seeds {_seeds(own)} alone)"
+        failures = [d["models"][model]["status"] for d in own]
+        cells[-1][0] += "".join(f" ({status})" for status in failures if status != "ok")
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
-    seeds = [d["settings"]["seed"] for d in documents]
-    found = [f"{len(documents)} runs, seeds {seeds}: {name}", *lines, ""]
+    found = [f"{len(documents)} runs, seeds {_seeds(documents)}: {name}", *lines, ""]
     return "\n".join(found + differences(documents, metrics))
+
+
+def _seeds(documents: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [document["settings"]["seed"] for document in documents]
 
 
 def differences(documents: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[str]:
@@ -133,7 +139,8 @@ def differences(documents: Sequence[Mapping[str, Any]], metrics: Sequence[str]) 
         for metric in metrics:
             both = paired(values[best].get(metric, {}), values[model].get(metric, {}))
             if both is not None and both.low is not None:
-                parts.append(f"{metric} {both.mean:+.3f} [{both.low:+.3f}, {both.high:+.3f}]")
+                few = f" ({both.n} seeds)" if both.n < len(documents) else ""
+                parts.append(f"{metric} {both.mean:+.3f} [{both.low:+.3f}, {both.high:+.3f}]{few}")
         if model != best:
             lines.append(f"  {model}: {', '.join(parts)}")
     return [*lines, ""]
