@@ -41,9 +41,10 @@ def test_figures_of_one_condition():
         "Embeddings", "Imputation against truth", "Are the probabilities of open peaks right?",
         "Training",
     ]  # fmt: skip
-    assert len(made["Embeddings"].panels) == 4
+    assert [panel.count("<svg") for panel in made["Embeddings"].panels] == [2, 2]
+    assert "loss</span>" in made["Training"].legend
     assert len(made["Training"].panels) == 1
-    assert "loss" in made["Training"].panels[0]
+    assert "loss: 1.5" in made["Training"].panels[0]
     assert "epoch" not in made["Training"].panels[0].replace("Epoch", "")
     assert "RNA+ATAC" in made["Embeddings"].legend
 

@@ -4,9 +4,19 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import fmean
 
-from lacuna.report.numerals import spell_score
+from lacuna.report.numerals import sig, spell_score
 from lacuna.report.sections import table
-from lacuna.report.svg import Axis, Figure, Panel, Series, axis, density_levels, legend
+from lacuna.report.svg import (
+    MARKERS,
+    SERIES,
+    Axis,
+    Figure,
+    Panel,
+    Series,
+    axis,
+    density_levels,
+    legend,
+)
 
 PATTERNS = {1: "RNA", 2: "ATAC", 4: "ADT", 3: "RNA+ATAC", 5: "RNA+ADT", 6: "ATAC+ADT", 7: "all"}
 COLOURS = {pattern: f"s{place}" for place, pattern in enumerate(PATTERNS)}
@@ -91,11 +101,11 @@ def _drawn(series: Sequence[Series], key: str) -> list[Series]:
 def _pictures(series: Sequence[Series]) -> Figure | None:
     panels, patterns, clusters = [], set(), set()
     for one in _drawn(series, "picture"):
-        picture = one.details["picture"]
-        for field, by in (("cluster", "by true cluster"), ("pattern", "by modalities")):
+        picture, pair = one.details["picture"], []
+        for field, by in (("cluster", "By true cluster"), ("pattern", "By modalities")):
             panel = Panel(
                 Axis("UMAP 1", 0, 999, names=((0, ""),)), Axis("UMAP 2", 0, 999, names=((0, ""),)),
-                f"{one.name}, {by}", height=260, left=24,
+                by, width=262, height=240, left=24,
             )  # fmt: skip
             groups: dict[str, list[tuple[int, int]]] = {}
             for x, y, value in zip(picture["x"], picture["y"], picture[field], strict=True):
@@ -105,7 +115,8 @@ def _pictures(series: Sequence[Series]) -> Figure | None:
                 (patterns if field == "pattern" else clusters).add(value)
             for css, points in groups.items():
                 panel.dots(points, css)
-            panels.append(panel.render(f"Embedding of {one.name}, coloured {by}"))
+            pair.append(panel.render(f"Embedding of {one.name}, coloured {by.lower()}"))
+        panels.append(f"<div class=pair><h4>{escape(one.name)}</h4>{''.join(pair)}</div>")
     if not panels:
         return None
     kinds = [(PATTERNS[p], COLOURS[p], "o") for p in PATTERNS if p in patterns]
@@ -176,7 +187,7 @@ def _calibration(series: Sequence[Series]) -> Figure | None:
 
 
 def _histories(series: Sequence[Series]) -> Figure | None:
-    panels = []
+    panels, colours = [], {}
     for one in series:
         curves = {
             name: values
@@ -193,13 +204,20 @@ def _histories(series: Sequence[Series]) -> Figure | None:
             axis("", [v for values in curves.values() for v in values]),
             one.name,
         )
-        for place, (name, values) in enumerate(curves.items()):
-            css = f"s{place % 8}"
+        for name, values in curves.items():
+            place = len(colours) % SERIES
+            css, marker = colours.setdefault(name, (f"s{place}", MARKERS[place]))
             step = longest / len(values)
             points = [(1 + i * step, v) for i, v in enumerate(values)]
-            panel.line([p for p in points if panel.inside(*p)], css)
-            panel.label(*points[-1], name.replace("_", " "), css)
+            points = [point for point in points if panel.inside(*point)]
+            panel.line(points, css)
+            panel.point(*points[-1], css, marker, f"{name}: {sig(values[-1])}")
         panels.append(panel.render(f"Training of {one.name}"))
     if not panels:
         return None
-    return Figure("Training", "What each model recorded of its training, by epoch.", panels)
+    return Figure(
+        "Training",
+        "What each model recorded of its training, by epoch.",
+        panels,
+        legend([(name.replace("_", " "), *own) for name, own in colours.items()]),
+    )
