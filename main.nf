@@ -30,6 +30,7 @@ workflow {
     datasets = plan.flatMap { rows -> rows.datasets }
         .map { row -> tuple(row, row.source ? Plan.source(row, params.sheet) : []) }
     IMPORT(datasets.map { row, source -> tuple(row, source, Software.stage(stages, 'prepare', row.task)) })
+    IMPORT.out.note.subscribe { note -> println("Note: ${note.text.trim()}") }
 
     // each emission is [condition, raw], e.g. [[key: 'reconstruction/pbmc/mask_15_seed_42', seed: 42, ...], data.h5ad]
     conditions = plan.flatMap { rows -> rows.conditions }.map { row -> tuple(row.dataset, row) }

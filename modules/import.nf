@@ -11,6 +11,7 @@ process IMPORT {
     output:
     tuple val(dataset.dataset), path('data.h5ad'), emit: raw, optional: true
     tuple val(dataset.dataset), path('refused.txt'), emit: refused, optional: true
+    path 'note.txt', emit: note, optional: true // what a person should know of the dataset
 
     script:
     def from = source ? "--source ${Sandbox.word(source)}" : ''
@@ -18,6 +19,6 @@ process IMPORT {
     cat > dataset.json <<'END_OF_JSON'
     ${Json.text(dataset)}
     END_OF_JSON
-    ${Sandbox.refusable("lacuna import --dataset dataset.json ${from} --output data.h5ad")}
+    ${Sandbox.refusable("lacuna import --dataset dataset.json ${from} --output data.h5ad --note note.txt")}
     """
 }

@@ -31,8 +31,10 @@ SKIPS = dict.fromkeys(("--skip-prepare-data", "--skip-models", "--skip-evaluatio
 #: What can be given to each command, and what is taken without it.
 INTERFACE = {
     "prepare-data": PREPARED | {"--data-dir": Path("data")},
-    "run-models": {"--dataset": None, "--file": None} | MODELS | FOLDERS,
-    "run-evaluation": dict.fromkeys(("--model", "--dataset", "--mask-percentage", "--seed"))
+    "run-models": {"--dataset": None, "--sheet": None, "--file": None} | MODELS | FOLDERS,
+    "run-evaluation": dict.fromkeys(
+        ("--model", "--dataset", "--sheet", "--mask-percentage", "--seed")
+    )
     | {"--metrics": "all"}
     | FOLDERS,
     "run-benchmark": PREPARED | MODELS | {"--metrics": "all"} | FOLDERS | SKIPS,
@@ -123,6 +125,16 @@ def test_prepare_data_from_a_folder_with_an_mtx_by_two_strategies(here):
             assert read_column(file, "var", "symbol")[:2] == ["SYM0", "SYM1"]
 
 
+def test_fewer_cells_than_were_asked_for_are_all_taken(here, capsys):
+    own_dataset(here)
+    (here / "datasets.csv").write_text("dataset,path,subsample\nmine,mine.h5ad,5000\n")
+    assert run("prepare-data", ["--sheet", "datasets.csv"]) == 0
+    said = "pass  mine: subsample is 5000, and there are 60 cells: all of them are taken"
+    assert said in capsys.readouterr().out
+    with open_h5ad(here / "data/mine/raw/data.h5ad") as file:
+        assert len(read_names(file, "obs")) == 60
+
+
 @pytest.mark.parametrize("percentage", ["0", "1", "15", "a"])
 @pytest.mark.usefixtures("here")
 def test_prepare_data_with_a_bad_percentage(capsys, percentage):
@@ -199,6 +211,30 @@ def test_run_evaluation_picks(here, room, capsys):
     ):
         assert run("run-evaluation", arguments) == 1
         assert message in capsys.readouterr().err
+
+
+def test_models_and_evaluation_of_the_datasets_of_a_sheet(here, room, capsys):
+    sheet = own_dataset(here)
+    (here / "datasets.csv").write_text("dataset,path\nmine,mine.h5ad\nother,mine.h5ad\n")
+    run("prepare-data", ["--sheet", sheet])
+    (here / "some.csv").write_text("dataset,path\nmine,mine.h5ad\nabsent,new.h5ad\n")
+    options = ["--models-dir", str(room), "--models", "good.default"]
+    capsys.readouterr()
+    assert run("run-models", [*options, "--sheet", "some.csv"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  absent  failed: data: unknown dataset 'absent'. There are: mine, other; " in out
+    assert "prepare-data --sheet some.csv makes it" in out
+    assert {path.parent.parent.name for path in Path("results").rglob("status.json")} == {"mine"}
+    assert run("run-models", [*options, "--sheet", sheet]) == 0
+    assert run("run-evaluation", ["--sheet", "some.csv"]) == 0
+    assert {path.parent.parent.name for path in Path("results").rglob("metrics.json")} == {"mine"}
+    assert run("run-models", [*options, "--dataset", "mine,other"]) == 0
+    (here / "new.csv").write_text("dataset,path\nnew,new.h5ad\n")
+    capsys.readouterr()
+    assert run("run-models", [*options, "--sheet", "new.csv"]) == 1
+    assert "prepare-data --sheet new.csv makes it" in capsys.readouterr().err
+    assert run("run-evaluation", ["--sheet", "new.csv"]) == 1
+    assert "no prediction of a dataset of new.csv in results" in capsys.readouterr().err
 
 
 def test_run_evaluation_leaves_tasks_without_the_metric_as_they_are(here, room, capsys):

@@ -4,8 +4,11 @@ cannot is said."""
 from importlib import import_module
 from pathlib import Path
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
+from mudata import MuData
 
 from lacuna.cli.people import run
 from lacuna.mock import generate_mock_dataset
@@ -107,3 +110,35 @@ def test_data_that_lack_a_modality_have_what_can_do_without(here, capsys):
         "skip  citeseq/unpaired_seed_42  not_applicable: scenario 'unpaired' has cells that keep "
         "atac alone; these data have rna and adt"
     ) in out
+
+
+def test_a_sheet_that_does_not_say_the_task(here, capsys):
+    """What is plainly multimodal is not taken for counts alone without a word."""
+    adata, _ = generate_mock_dataset(
+        "paired", n_cells=80, n_genes=30, n_peaks=40, n_proteins=5, seed=1
+    )
+    adata.write_h5ad("mine.h5ad")
+    counts = anndata.AnnData(adata.X, obs=adata.obs[[]], var=adata.var)
+    proteins = pd.DataFrame(index=list(adata.uns["adt_names"]))
+    adt = anndata.AnnData(adata.obsm["X_adt"], obs=adata.obs[[]], var=proteins)
+    MuData({"rna": counts, "prot": adt}).write_h5mu("theirs.h5mu")
+    sheet = here / "datasets.csv"
+    sheet.write_text("dataset,path\nmine,mine.h5ad\n")
+    assert run("prepare-data", ["--sheet", "datasets.csv"]) == 1
+    out = capsys.readouterr().out
+    assert "mine.h5ad has obsm/X_atac and obsm/X_adt beside the counts, and the sheet does" in out
+    assert "write multimodal into its column 'task', or reconstruction to take the counts" in out
+    sheet.write_text(
+        "dataset,path,task\nmine,mine.h5ad,reconstruction\ntheirs,theirs.h5mu,\n"
+        "again,mine.h5ad,multimodal\n"
+    )
+    assert run("prepare-data", ["--sheet", "datasets.csv", "--scenarios", "holdout"]) == 0
+    made = {str(path.parent) for path in Path("data").rglob("*_seed_42.h5ad")}
+    assert made == {"data/mine/masked", "data/mine/truth"} | {
+        f"data/{name}/{folder}" for name in ("theirs", "again") for folder in ("hidden", "truth")
+    }
+    sheet.write_text("dataset,path,task\ntheirs,theirs.h5mu,reconstruction\n")
+    capsys.readouterr()
+    assert run("prepare-data", ["--sheet", "datasets.csv"]) == 1
+    said = "dataset 'theirs': theirs.h5mu is for the task multimodal, and the sheet says reconst"
+    assert said in capsys.readouterr().err

@@ -16,8 +16,8 @@ def test_rows(tmp_path):
         "\ufeffdataset,path, layer,cell_type\nmine,a/b.h5ad,counts,\nother, /x.h5ad,,kind\n",
     )
     assert read_sheet(path) == [
-        {"dataset": "mine", "path": "a/b.h5ad", "layer": "counts", "task": "reconstruction"},
-        {"dataset": "other", "path": "/x.h5ad", "cell_type": "kind", "task": "reconstruction"},
+        {"dataset": "mine", "path": "a/b.h5ad", "layer": "counts"},
+        {"dataset": "other", "path": "/x.h5ad", "cell_type": "kind"},
     ]
     assert locate({"path": "a/b.h5ad"}, path) == str(tmp_path / "a/b.h5ad")
     assert locate({"path": "/x.h5ad"}, path) == "/x.h5ad"
@@ -29,8 +29,8 @@ def test_columns_as_spreadsheets_separate_them(tmp_path, sign):
     lines = [["dataset", "path", "layer"], ["mine", "a,b.h5ad", "counts"], ["other", "c.h5ad", ""]]
     path = sheet(tmp_path, "\n".join(sign.join(cells) for cells in lines))
     assert read_sheet(path) == [
-        {"dataset": "mine", "path": "a,b.h5ad", "layer": "counts", "task": "reconstruction"},
-        {"dataset": "other", "path": "c.h5ad", "task": "reconstruction"},
+        {"dataset": "mine", "path": "a,b.h5ad", "layer": "counts"},
+        {"dataset": "other", "path": "c.h5ad"},
     ]
 
 

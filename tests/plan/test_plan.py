@@ -231,6 +231,7 @@ def test_a_sheet(tmp_path):
     assert [row["dataset"] for row in plan["datasets"]] == ["mine", "yours"]
     assert plan["datasets"][0] == {
         "task": "reconstruction",
+        "task_assumed": True,
         "dataset": "mine",
         "source": "a.h5ad",
         "layer": "counts",

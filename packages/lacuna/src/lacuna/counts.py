@@ -305,7 +305,7 @@ def import_counts(
     organism: str | None = None,
     subsample: int | None = None,
     seed: int = 0,
-) -> None:
+) -> str | None:
     """Write anybody's counts as the CSR float32 file that the benchmark starts from.
 
     Parameters
@@ -319,17 +319,18 @@ def import_counts(
     organism
         For models that know one.
     subsample
-        How many cells to take, in their order; drawn with `seed`.
+        How many cells to take at most, in their order; drawn with `seed`.
 
-    Raises `ContractError` when the file cannot be read, has no such layer or column, repeats a
-    cell's name, has fewer cells, or holds anything but counts, or none.
+    Returns what a person should know of it, if there is anything: see `drawn`. Raises
+    `ContractError` when the file cannot be read, has no such layer or column, repeats a cell's
+    name, or holds anything but counts, or none.
     """
     with open_source(Path(source), layer) as counts:
         symbols = counts.symbols(symbol)
         types = counts.column(cell_type) if cell_type else None
-        keep, cells = None, counts.cells
+        keep, cells, note = None, counts.cells, None
         if subsample is not None:
-            keep = drawn(counts.where, len(counts.cells), subsample, seed)
+            keep, note = drawn(len(counts.cells), subsample, seed)
             cells, types = (names and list(compress(names, keep)) for names in (cells, types))
         with H5adWriter(output, cells, counts.genes) as writer:
             x = writer.csr("X", np.float32)
@@ -345,14 +346,16 @@ def import_counts(
                 writer.column("var", "symbol", symbols)
             if organism:
                 writer.uns({"organism": organism})
+    return note
 
 
-def drawn(where: str | Path, n: int, subsample: int, seed: int) -> np.ndarray:
-    """Which of `n` cells are taken, bool (n,); `ContractError` naming `where` if there are fewer
+def drawn(n: int, subsample: int, seed: int) -> tuple[np.ndarray, str | None]:
+    """Which of `n` cells are taken, bool (n,), and a sentence if they are all, as there are fewer
     than `subsample`."""
     if subsample > n:
-        raise ContractError(f"{where} has {n} cells; {subsample} of them were asked for")
+        note = f"subsample is {subsample}, and there are {n} cells: all of them are taken"
+        return np.ones(n, dtype=bool), note
     chosen = seeds.generator(seeds.sequence(seed, "subsample")).choice(n, subsample, replace=False)
     keep = np.zeros(n, dtype=bool)
     keep[chosen] = True
-    return keep
+    return keep, None

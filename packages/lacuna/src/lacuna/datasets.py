@@ -32,9 +32,9 @@ SEPARATORS = (",", ";", "\t")
 
 
 def read_sheet(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a dataset sheet: ``{"dataset", "path", "task", ...}``, a key for each column of
-    schema `dataset_sheet` that is filled in (`task` has a default). `ContractError` lists all that
-    is wrong with the sheet, by line. Whether the files exist is not looked at.
+    """The rows of a dataset sheet: ``{"dataset", "path", ...}``, a key for each column of schema
+    `dataset_sheet` that is filled in. `ContractError` lists all that is wrong with the sheet, by
+    line. Whether the files exist is not looked at.
     """
     path = Path(path)
     if not path.is_file():
@@ -71,8 +71,7 @@ def read_sheet(path: str | Path) -> list[dict[str, Any]]:
         if name in seen:
             problems.append(f"{where}: dataset '{name}' is there already, in line {seen[name]}")
         seen[name] = lines.line_num
-        defaults = {k: v["default"] for k, v in item["properties"].items() if "default" in v}
-        rows.append(defaults | row)
+        rows.append(row)
     if not rows and not problems:
         problems.append("the sheet has no rows")
     if problems:

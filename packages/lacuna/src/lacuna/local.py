@@ -68,12 +68,12 @@ def prepare(
         own = [condition for condition in conditions if condition["dataset"] == row["dataset"]]
         try:
             source = None if row["source"] is None else Path(row["source"])
-            tasks.load(row["task"]).import_dataset(row, source, raw)
+            note = tasks.load(row["task"]).import_dataset(row, source, raw)
         except ContractError as error:
             _remove(raw, *(data / file for c in own for file in c["files"].values()))
             yield Outcome(row["dataset"], "failed", str(error), about)
             continue
-        yield Outcome(row["dataset"], "ok", None, about)
+        yield Outcome(row["dataset"], "ok", note, about)
         for condition in own:
             yield _hide(condition, data, salt)
 
@@ -112,32 +112,37 @@ def cannot_be_had(conditions: Iterable[Mapping[str, Any]], data: Path) -> Iterat
 
 
 def conditions_on_disk(
-    data: Path, dataset: str | None, file: Path | None = None
+    data: Path, names: Sequence[str], file: Path | None = None, sheet: Path | None = None
 ) -> tuple[list[dict[str, Any]], list[Outcome]]:
-    """The conditions whose inputs lie in a data folder (schema `condition`), and the inputs that
-    cannot be used.
+    """The conditions (schema `condition`) of the datasets `names`, or of all, whose inputs lie in a
+    data folder, and what is not there or cannot be used. `sheet` is where the names are from.
 
-    Raises `ContractError` when there is none of that name, or the one `file` cannot be used.
+    Raises `ContractError` when there is none of these names, or the one `file` cannot be used.
     """
     if file is not None and not file.is_file():
-        there = [data / (dataset or "") / tasks.load(t).folder / file.name for t in tasks.names()]
+        folders = [tasks.load(task).folder for task in tasks.names()]
+        there = [data / name / folder / file.name for name in names or [""] for folder in folders]
         file = next((path for path in there if path.is_file()), file)
     if file is not None:
         return [condition_of(file)], []
     there = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
-    if dataset is not None and dataset not in there:
-        hint = f"; prepare-data --dataset {dataset} makes it"
-        raise ContractError(f"{data}: {suggest(dataset, there, 'dataset')}{hint}")
+    found, broken = [], []
+    for name in (name for name in names if name not in there):
+        made_by = f"--dataset {name}" if sheet is None else f"--sheet {sheet}"
+        said = f"{data}: {suggest(name, there, 'dataset')}; prepare-data {made_by} makes it"
+        broken.append(Outcome(name, "failed", said))
+    if names and len(broken) == len(names):
+        raise ContractError("\n  ".join(str(outcome.reason) for outcome in broken))
     folders = {tasks.load(name).folder for name in tasks.names()}
     paths = [
         path
-        for name in ([dataset] if dataset else there)
+        for name in names or there
         for folder in sorted(folders)
         for path in sorted((data / name / folder).glob("*.h5ad"))
     ]
     if not paths:
-        raise ContractError(f"{data / (dataset or '')} has no inputs; prepare-data makes them")
-    found, broken = [], []
+        where = data / names[0] if len(names) == 1 else data
+        raise ContractError(f"{where} has no inputs; prepare-data makes them")
     for path in paths:
         try:
             found.append(condition_of(path))

@@ -55,7 +55,8 @@ def _prepare(args: argparse.Namespace, rows: list[dict], conditions: list[dict])
 
 def run_models(args: argparse.Namespace) -> list[Outcome]:
     """Run models on prepared inputs."""
-    conditions, broken = local.conditions_on_disk(args.data_dir, args.dataset, args.file)
+    named = _named(args)
+    conditions, broken = local.conditions_on_disk(args.data_dir, named, args.file, args.sheet)
     recipes, discovered = local.discover(args.models_dir, args.checkpoints)
     given = _given(args)
     problems = parameters.Problems()
@@ -65,6 +66,14 @@ def run_models(args: argparse.Namespace) -> list[Outcome]:
     runs = plan.plan_runs(conditions, variants, given)
     give(runs, recipes, model_parameters(args.extra))
     return broken + _run(args, runs, recipes, {c["key"]: c["files"] for c in conditions})
+
+
+def _named(args: argparse.Namespace) -> list[str]:
+    """The datasets that --dataset names, or the rows of --sheet; none for all that there are."""
+    asked = parameters.words(args.dataset)
+    if asked or args.sheet is None:
+        return asked
+    return [row["dataset"] for row in datasets.read_sheet(args.sheet)]
 
 
 def _run(
@@ -98,7 +107,9 @@ def run_evaluation(args: argparse.Namespace) -> list[Outcome]:
             if word not in names:
                 text = f"no prediction of {option} '{word}' in {args.results_dir}"
                 problems.add(f"{text}. There are: {', '.join(sorted(names)) or 'none'}")
-    names, sets = parameters.words(args.model), parameters.words(args.dataset)
+    names, sets = parameters.words(args.model), _named(args)
+    if args.sheet is not None and not {run["dataset"] for _, run in there} & set(sets):
+        problems.add(f"no prediction of a dataset of {args.sheet} in {args.results_dir}")
 
     def wanted(run: Mapping[str, Any]) -> bool:
         return (

@@ -50,7 +50,11 @@ COMMANDS: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
     "run-models": (
         run_models,
         {
-            "--dataset": {"help": "a name; without it, all that are prepared"},
+            "--dataset": {"help": "names, joined by commas; without it, all that are prepared"},
+            "--sheet": {
+                "type": Path,
+                "help": "the datasets of this CSV, as prepare-data made them",
+            },
             "--file": {"type": Path, "help": "one input instead of all of the dataset"},
         }
         | MODELS
@@ -61,6 +65,7 @@ COMMANDS: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
         {
             "--model": {"help": "names; without it, all that have predictions"},
             "--dataset": {"help": "names; without it, all"},
+            "--sheet": {"type": Path, "help": "the datasets of this CSV"},
             **{o.flag: {"help": f"{o.help}; without it, all"} for o in OPTIONS},
             "--seed": {"help": "seeds; without it, all"},
         }

@@ -29,11 +29,13 @@ def import_dataset(args: argparse.Namespace) -> None:
     if source is None and row["source"] is not None:
         source = Path(row["source"])
     try:
-        tasks.load(row["task"]).import_dataset(row, source, args.output)
+        note = tasks.load(row["task"]).import_dataset(row, source, args.output)
     except ContractError as error:
         # The pipeline stages a person's file under a path of its own.
         said = str(error).replace(str(source), str(row["source"]))
         raise ContractError(f"dataset '{row['dataset']}': {said}") from None
+    if note is not None and args.note is not None:
+        args.note.write_text(f"dataset '{row['dataset']}': {note}\n", encoding="utf-8")
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(f"--{option}", type=Path, required=required)
 
     add("plan", plan, params=True, models=True, sheet=False, output=True)
-    add("import", import_dataset, dataset=True, source=False, output=True)
+    add("import", import_dataset, dataset=True, source=False, output=True, note=False)
     add("prepare", prepare, condition=True, raw=True, input=True, truth=True)
     add("evaluate", evaluate, run=False, runs=False, truth=True, files=True, output=True)
     add("report", report, plan=True, records=True, provenance=False, refusals=False, output=True)

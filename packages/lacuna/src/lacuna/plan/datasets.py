@@ -24,8 +24,14 @@ def choose_datasets(
     own: list[dict[str, Any]] = []
     if sheet is not None:
         with problems.catch():
-            own = [_own(row, sheet) for row in datasets.read_sheet(sheet)]
+            own = [_own(row) for row in datasets.read_sheet(sheet)]
     for row in own:
+        only = _only_task(row["source"])
+        if only not in (None, row["task"]):
+            problems.add(
+                f"dataset '{row['dataset']}': {row['source']} is for the task {only}, and the "
+                f"sheet says {row['task']}"
+            )
         if row["task"] not in tasks.names():
             problems.add(
                 f"dataset '{row['dataset']}': {suggest(row['task'], tasks.names(), 'task')}"
@@ -62,11 +68,20 @@ def choose_datasets(
     return chosen
 
 
-def _own(row: Mapping[str, Any], sheet: Path) -> dict[str, Any]:
+def _only_task(path: str) -> str | None:
+    """The one task that a file of this name can be for, if there is but one."""
+    name = path.partition("?")[0].lower()  # it may be an address
+    return next((t for t in tasks.names() if name.endswith(tuple(tasks.load(t).endings))), None)
+
+
+def _own(row: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: row[name] for name in ("symbol", "organism") if name in row}
     given |= {name: int(row[name]) for name in ("subsample", "subsample_seed") if name in row}
+    task = row.get("task") or _only_task(row["path"])
+    if task is None:
+        task, given["task_assumed"] = tasks.DEFAULT, True
     return {
-        "task": row["task"],
+        "task": task,
         "dataset": row["dataset"],
         "source": row["path"],
         "layer": row.get("layer"),

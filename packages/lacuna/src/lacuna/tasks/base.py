@@ -90,6 +90,7 @@ class Task:
         The conditions that the pipeline's parameters ask for; `ContractError` with all problems.
     import_dataset(row, source, output)
         Bring a dataset (schema `dataset`) into the raw form; `source` is None for a built-in one.
+        Returns what a person should know of it, or None.
     prepare(condition, raw, input, truth, salt)
         Write what a model gets, and what it is scored against. `NotApplicable` where the dataset
         cannot have a condition that is wanted only `if_possible`.
@@ -99,6 +100,8 @@ class Task:
     together
         Whether all runs of a condition are scored by one process: for metrics that take long to
         start.
+    endings
+        Endings of the names of files that hold data for this task and for no other.
     """
 
     title: str
@@ -108,10 +111,11 @@ class Task:
     default_datasets: Sequence[str]
     options: Sequence[Option]
     conditions: Callable[[Mapping[str, Any]], list[Condition]]
-    import_dataset: Callable[[Mapping[str, Any], Path | None, Path], None]
+    import_dataset: Callable[[Mapping[str, Any], Path | None, Path], str | None]
     prepare: Callable[[Mapping[str, Any], Path, Path, Path, str], None]
     evaluate: Callable[..., Scores]
     together: bool = False
+    endings: Sequence[str] = ()
 
     def files(self, dataset: str, condition: str) -> dict[str, str]:
         """Where the files of a condition are published, relative to the data folder."""

@@ -19,4 +19,5 @@ TASK = Task(
     prepare=prepare,
     evaluate=evaluate,
     together=True,
+    endings=(".h5mu",),
 )

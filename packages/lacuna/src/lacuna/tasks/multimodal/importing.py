@@ -72,7 +72,7 @@ class Part:
         )
 
 
-def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) -> None:
+def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) -> str | None:
     """A built-in dataset, or a person's own .h5ad or .h5mu, in the raw form.
 
     Of "mock" there is nothing to import: its cells are made with each condition. `ContractError`
@@ -85,7 +85,7 @@ def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) ->
         )
     if source is None and row["dataset"] == "mock":
         _write_nothing(output)
-        return
+        return None
     if source is None:
         source, row = _mosaic(), {**row, "cell_type": "celltype"}
     with ExitStack() as stack:
@@ -93,9 +93,9 @@ def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) ->
         cells = Frame(file, "obs").names()
         check_unique(cells, source)
         parts = _mudata(file, cells) if "mod" in file else _anndata(file, cells)
-        keep = np.ones(len(cells), dtype=bool)
+        keep, note = np.ones(len(cells), dtype=bool), None
         if subsample := row.get("subsample"):
-            keep = drawn(source, len(cells), subsample, row.get("subsample_seed") or 0)
+            keep, note = drawn(len(cells), subsample, row.get("subsample_seed") or 0)
         cells = list(compress(cells, keep))
         parts = {name: replace(part, row=part.row[keep]) for name, part in parts.items()}
         if "rna" not in parts:
@@ -116,6 +116,7 @@ def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) ->
                 slot.append(rows.toarray() if dense else rows)
         out.uns({"task": "multimodal", "kind": "measured"})
     check_h5ad(output, "multimodal_raw")
+    return note
 
 
 def _write_nothing(output: Path) -> None:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from scipy import sparse
 
@@ -16,19 +17,36 @@ from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError
 from lacuna_contract.h5ad import H5adWriter, Matrix, open_h5ad, read_column, read_names, read_uns
 from lacuna_contract.supervise import sha256
+from lacuna_contract.tasks.multimodal import SLOTS
 
 CHUNK_ENTRIES = 2_000_000
 BUILT_IN = {"pbmc": datasets.pbmc, "pbmc3k": datasets.pbmc3k, "simulated": simulated.write}
 
 
-def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) -> None:
+def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) -> str | None:
     """A built-in dataset, or the counts of a person's own file, in the raw form."""
     if source is None:
         BUILT_IN[row["dataset"]](output)
-    else:
-        names = ("layer", "cell_type", "symbol", "organism", "subsample")
-        options = {name: row.get(name) for name in names}
-        import_counts(source, output, **options, seed=row.get("subsample_seed") or 0)
+        return None
+    if row.get("task_assumed"):
+        _check_counts_alone(source)
+    names = ("layer", "cell_type", "symbol", "organism", "subsample")
+    options = {name: row.get(name) for name in names}
+    return import_counts(source, output, **options, seed=row.get("subsample_seed") or 0)
+
+
+def _check_counts_alone(source: Path) -> None:
+    """`ContractError` for a file that is meant for the task multimodal, as far as one can see."""
+    if not h5py.is_hdf5(source):
+        return
+    with open_h5ad(source) as file:
+        there = [slot for name, slot in SLOTS.items() if name != "rna" and slot in file]
+    if there:
+        raise ContractError(
+            f"{source} has {' and '.join(there)} beside the counts, and the sheet does not say the "
+            "task: write multimodal into its column 'task', or reconstruction to take the counts "
+            "alone"
+        )
 
 
 def prepare(
