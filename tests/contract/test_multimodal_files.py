@@ -105,11 +105,29 @@ def test_a_prediction_carries_names(room):
     assert json.loads((room / "metadata.json").read_text())["details"] == {"epochs": 3}
 
 
+def test_tables_are_put_in_order_by_their_names(room):
+    body = """
+    import pandas as pd
+    names = lambda m: ([data.cells[i] for i in data.asked[m].cells],
+                       [data.features[m][j] for j in data.asked[m].features])
+    tables = {m: pd.DataFrame(x, *names(m)).iloc[::-1, ::-1] for m, x in (("atac", atac), ("adt", adt))}
+    return pd.DataFrame(embedding, data.cells).iloc[::-1], tables
+    """
+    assert execute(room, GOOD + textwrap.dedent(body)) == 0
+    with open_h5ad(room / "prediction.h5ad") as file:
+        assert file["obsm/X_embedding"][:, 0].tolist() == list(range(12))
+        assert np.allclose(file["uns/imputed/atac/values"], np.arange(6).reshape(2, 3) / 10)
+
+
 @pytest.mark.parametrize(
     ("end", "message"),
     [
         ("return embedding", "expected a tuple"),
         ("return embedding[:5], {'atac': atac, 'adt': adt}", "(5, 2); expected (12, dimensions)"),
+        (
+            "import pandas as pd; return pd.DataFrame(embedding), {'atac': atac, 'adt': adt}",
+            "12 cell names that are not the 12 of the input: 12 are missing, such as 'c0'",
+        ),
         ("return embedding * np.nan, {'atac': atac, 'adt': adt}", "embedding holds 24 NaN"),
         ("return embedding, {'atac': atac}", "did not predict adt"),
         ("return embedding, {'atac': atac, 'adt': adt, 'rna': adt}", "predicted rna; asked for"),

@@ -20,6 +20,16 @@ def by_name(values: Any, cells: Sequence[str], features: Sequence[str], unit: st
     return np.asarray(values)[np.ix_(rows, columns)]
 
 
+def cells_by_name(values: Any, cells: Sequence[str]) -> np.ndarray:
+    """An array; of a table, its rows in the order of `cells`. Its columns have no names of ours.
+
+    `InvalidOutput` where the rows' names are not these.
+    """
+    if not (hasattr(values, "index") and hasattr(values, "columns")):
+        return np.asarray(values)
+    return np.asarray(values)[_places(values.index, cells, "cell")]
+
+
 def _places(found: Any, expected: Sequence[str], unit: str) -> list[int]:
     """Where each expected name is among those found."""
     names = [str(name) for name in found]

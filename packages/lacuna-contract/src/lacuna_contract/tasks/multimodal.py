@@ -20,7 +20,7 @@ from lacuna_contract.h5ad import (
     read_names,
     read_strings,
 )
-from lacuna_contract.tables import by_name
+from lacuna_contract.tables import by_name, cells_by_name
 
 FILLED = ()
 MODALITIES = ("rna", "atac", "adt")
@@ -204,7 +204,7 @@ def run(
         )
     embedding, imputed, details = (*found, {})[:3]
     mark("predict")
-    embedding = check_embedding(np.asarray(embedding), data.n_cells)
+    embedding = check_embedding(cells_by_name(embedding, data.cells), data.n_cells)
     if isinstance(imputed, Mapping):
         imputed = {m: _in_order(data, m, values) for m, values in imputed.items()}
     write(output, data, embedding, check_imputed(imputed, data.asked))
