@@ -116,6 +116,16 @@ def test_a_run_without_isolation_says_so(tmp_path, monkeypatch, pipeline, warned
     assert warned is None or f"not isolated ({warned})" in html
 
 
+def test_it_says_what_the_datasets_are_that_lacuna_brings(report):
+    bench = lively(datasets=("mock", "pbmc_mosaic", "mine"))
+    bench.task = "multimodal"
+    _, out = report(bench)
+    section = page(out).partition("<section id=")[2].partition("</section>")[0]
+    assert "<b>mock</b>: cells with RNA, ATAC and ADT" in section
+    assert re.search("<b>pbmc_mosaic</b>: [^<]*a smoke set", section)
+    assert "<b>mine</b>" not in section
+
+
 def test_with_one_seed_nothing_is_said_of_intervals(report):
     _, out = report(lively(seeds=(42,)))
     html = page(out)

@@ -19,10 +19,11 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 def page(
     *, created: str, runs: Sequence[Run], boards: Sequence[Board],
     facts: Mapping[str, Mapping[str, MetricFacts]], arguments: Mapping[str, Mapping],
+    known: Mapping[str, Mapping[str, str]],
     figures: Mapping[str, Sequence[tuple[str, list[Figure]]]], provenance: dict,
     remarks: Sequence[str],
 ) -> str:  # fmt: skip
-    """The report as HTML. `arguments` and `figures` are by task."""
+    """The report as HTML. `arguments`, `known` (what datasets are) and `figures` are by task."""
     bad = [run for run in runs if not run.ok]
     links = [(f"task-{board.task}", board.task.replace("_", " ").capitalize()) for board in boards]
     links += [("failures", "What did not work"), ("runs", "Runs"), ("provenance", "Provenance")]
@@ -41,7 +42,7 @@ def page(
     for board in boards:
         own = [run for run in runs if run.task == board.task]
         body.append(_task(board, own, facts[board.task], arguments.get(board.task, {}),
-                          figures.get(board.task, ())))  # fmt: skip
+                          known.get(board.task, {}), figures.get(board.task, ())))  # fmt: skip
     failed = count(sum(run.failed for run in bad), "run")
     note = f"<p>{failed} that should have worked did not.</p>" if any(r.failed for r in bad) else ""
     body.append(f"<section id=failures><h2>What did not work</h2>{note}"
@@ -70,7 +71,7 @@ def _heading(board: Board, boards: int) -> str:
 
 def _task(
     board: Board, runs: Sequence[Run], facts: Mapping[str, MetricFacts], arguments: Mapping,
-    figures: Sequence[tuple[str, list[Figure]]],
+    known: Mapping[str, str], figures: Sequence[tuple[str, list[Figure]]],
 ) -> str:  # fmt: skip
     look: Mapping[str, Look] = looks(board)
     drawn = [plots.cost(board, look), *plots.by_argument(board, runs, arguments, look, facts)]
@@ -79,6 +80,7 @@ def _task(
         f'<section id="task-{e(board.task)}">',
         f"<h2>{e(board.task.replace('_', ' ').capitalize())}: leaderboard</h2>",
         sections.leaderboard(board, look),
+        sections.datasets(known),
         sections.metric_ranks(board),
         sections.part_ranks(board),
         *(sections.figure(figure) for figure in drawn if figure),

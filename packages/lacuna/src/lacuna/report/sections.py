@@ -161,6 +161,12 @@ def metric_ranks(board: Board) -> str:
     return f"<h3>Metric by metric</h3><p class=note>{note}.</p>" + table(head, rows, "num sortable")
 
 
+def datasets(known: Mapping[str, str]) -> str:
+    """What each of a task's own datasets is, such as "a smoke set"."""
+    told = "; ".join(f"<b>{e(name)}</b>: {e(what)}" for name, what in known.items())
+    return f"<p class=note>{told}.</p>" if told else ""
+
+
 def part_ranks(board: Board) -> str:
     """Scaled score and rank of every model and control on each dataset, and on each condition."""
     found, several = "", len(board.models) > 1

@@ -78,6 +78,7 @@ def build(
         boards=boards,
         facts=facts,
         arguments=_arguments(planned),
+        known={task: _known(task, own) for task, own in by_task.items()},
         figures={board.task: _task_figures(board, by_task[board.task]) for board in boards},
         provenance=origin,
         remarks=[*impossible(runs), *remarks, *doubts],
@@ -103,6 +104,13 @@ def _write_record(run: Run, folder: Path) -> None:
 
 def _order(runs: Sequence[Run]) -> list[str]:
     return list(dict.fromkeys(run.task for run in runs))
+
+
+def _known(task: str, runs: Sequence[Run]) -> dict[str, str]:
+    """The task's own datasets among those of the runs, each with what it is."""
+    told = tasks.load(task).datasets if task in tasks.names() else {}
+    there = {run.dataset for run in runs}
+    return {name: what for name, what in told.items() if name in there}
 
 
 def _arguments(plan: dict) -> dict[str, dict[tuple[str, str], dict]]:

@@ -11,7 +11,8 @@ from lacuna_contract.errors import ContractError, suggest
 
 DATASETS = {
     "mock": "cells with RNA, ATAC and ADT that are made for each scenario and seed",
-    "pbmc_mosaic": "1,600 PBMC with RNA, ADT or both in four batches, there offline; a smoke set",
+    "pbmc_mosaic": "1,600 PBMC with RNA, ADT or both in four batches, there offline: a smoke set, "
+    "which its authors do not mean for benchmarks",
 }
 #: Of data that were measured as a mosaic: cells with several modalities lose one of them.
 HOLDOUT = "holdout"
