@@ -1,6 +1,7 @@
 """What the commands write: inputs, configurations, truth, MuData."""
 
 import inspect
+import time
 
 import h5py
 import mudata
@@ -240,6 +241,48 @@ def test_nothing_of_the_truth_is_in_an_input(tmp_path, written):
             assert (rows[~plan.cells.assignment.has[:, column]] == 0).all()
             assert len(file[f"{name}/data"]) == rows.sum()
     assert (stored[~plan.cells.assignment.has[:, 2]] == 0).all()
+
+
+@pytest.mark.parametrize("problem", ["mosaic", "hierarchical"])
+def test_nothing_of_the_truth_is_in_a_mudata_input(tmp_path, problem):
+    out, truth = tmp_path / "input.h5mu", tmp_path / "truth.h5ad"
+    arguments = [
+        f"--problem={problem}", f"--out={out}", f"--truth-out={truth}", "--no-labels", *SMALL,
+        "--seed=123456789",
+    ]  # fmt: skip
+    assert make_mock_multimodal(arguments) == 0
+    plan, whole = read_plan(truth), read_truth(truth)
+    has = plan.cells.assignment.has
+    with h5py.File(out) as file:
+        assert set(file["obs"]) == {"_index", "batch", "dataset", "split"} | {
+            f"has_{m}" for m in ("rna", "atac", "adt")
+        }
+        assert set(file["obsm"]) == set(file["mod"]) == {"rna", "atac", "adt"}  # masks, by cell
+        assert not set(file["uns"]) | set(file["varp"]) | set(file["obsp"])
+        for name in file["mod"]:
+            part = file["mod"][name]
+            assert list(part["obs"]) == ["_index"]
+            assert not set(part["uns"]) | set(part["obsm"]) | set(part["layers"])
+            assert set(part["var"]) <= {"_index", "gene"}
+            assert len(part["obs/_index"]) == has[:, ["rna", "atac", "adt"].index(name)].sum()
+    content = out.read_bytes()
+    for word in (b"123456789", b"cluster", problem.encode(), np.uint64(123456789).tobytes()):
+        assert word not in content
+    assert plan.cells.z[0].tobytes() not in content
+    hidden, seen = (whole.adt[has[:, 2] == kept] for kept in (False, True))
+    assert seen[0].tobytes() in content
+    assert not [row for row in hidden if row.tobytes() in content]
+
+
+def test_sixty_thousand_peaks(tmp_path):
+    # As docs/mock_data.md has it; here in processor time, which others' work leaves alone.
+    sizes = ["--cells=600", "--genes=2000", "--peaks=60000", "--proteins=30", "--seed=42"]
+    before = time.process_time()
+    assert make_mock_multimodal(["--problem=bridge", f"--out={tmp_path}/x.h5ad", *sizes]) == 0
+    assert time.process_time() - before < 1
+    assert (tmp_path / "x.h5ad").stat().st_size < 10e6
+    with h5py.File(tmp_path / "x.h5ad") as file:
+        assert 0.01 < len(file["obsm/X_atac/data"]) / (315 * 60_000) < 0.1
 
 
 def test_clusters_do_not_follow_from_place_or_name(truth):

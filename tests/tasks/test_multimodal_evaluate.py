@@ -6,7 +6,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from posing import TASK
+from posing import TASK, posed
 
 from lacuna.mock.files import read_plan
 from lacuna_contract.errors import InvalidOutput
@@ -106,6 +106,29 @@ def test_what_nothing_is_asked_of_is_undefined(pairs, tmp_path):
     assert "nothing of this modality (atac) is hidden" in scores.undefined["atac_brier"]
     assert "no two modalities" in scores.undefined["foscttm"]
     assert scores.metrics["z_distance"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "defined"),
+    [
+        ("paired", False), ("prediction", False),
+        ("unpaired", True), ("bridge", True), ("mosaic", True), ("hierarchical", True),
+    ],
+)  # fmt: skip
+def test_alignment_is_scored_where_it_is_defined(pairs, tmp_path, scenario, defined):
+    if scenario == "hierarchical":
+        # Few cells of one batch have one modality alone: with 200 too few to be there twice.
+        pairs = {scenario: posed(tmp_path, scenario, cells=600)}
+    data, z, imputed = answer(pairs, scenario)
+    write(tmp_path / "p.h5ad", data, z, imputed)
+    names = ["foscttm", "label_transfer"]
+    found = TASK.evaluate(pairs[scenario][1], tmp_path / "p.h5ad", names, drawn=False)
+    for name in names:
+        assert (found.metrics[name] is not None) == defined
+        assert defined or "no two modalities have cells" in found.undefined[name]
+    if defined:
+        assert found.metrics["foscttm"] == 0
+        assert found.metrics["label_transfer"] > 0.7
 
 
 def test_the_picture_is_drawn_whatever_the_metrics_unless_it_is_not_wanted(
