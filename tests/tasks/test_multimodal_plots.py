@@ -1,11 +1,14 @@
 """What the report draws of the task, from what its evaluation writes."""
 
-import numpy as np
+import re
 
-from lacuna.report.svg import Series
+import numpy as np
+import pytest
+
+from lacuna.report.svg import BOTTOM, LEFT, Series
 from lacuna.tasks.multimodal.details import summary
 from lacuna.tasks.multimodal.embedding import Known
-from lacuna.tasks.multimodal.plots import figures, overview
+from lacuna.tasks.multimodal.plots import COLOURS, figures, overview
 
 
 def series(name="vae", control=None, history=True):
@@ -64,3 +67,50 @@ def test_figures_of_all_conditions():
 def test_nothing_to_draw_is_no_figure():
     assert figures([Series("a", "s0", "o", None, {})]) == []
     assert overview({("d", "s"): [Series("a", "s0", "o", None, {})]}, {}) == []
+
+
+def boxes(panel, css):
+    """Left, right and height from the top of each filled rectangle of a colour."""
+    found = re.findall(rf'class="mark {css}" d="M([\d.]+) ([\d.]+)H([\d.]+)', panel)
+    return [(float(x), float(end), float(y)) for x, y, end in found]
+
+
+def test_the_mask_is_filled_where_cells_have_a_modality():
+    masks, _ = overview({("mock", "bridge"): [series()]}, {"vae": {("mock", "bridge"): 0.5}})
+    # In the order of their batches: 10 cells with ATAC, 10 with both, 10 with RNA.
+    (panel,) = masks.panels
+    rna, atac = boxes(panel, "s0"), boxes(panel, "s1")
+    assert not boxes(panel, "s2")
+    assert (len(rna), len(atac)) == (2, 2)
+    left, width = atac[0][0], atac[0][1] - atac[0][0]
+    for found, starts in ((rna, (1, 2)), (atac, (0, 1))):
+        places = [(start - left, end - left) for start, end, _ in found]
+        assert np.allclose(places, [(at * width, (at + 1) * width) for at in starts], atol=0.2)
+    assert rna[0][2] < atac[0][2]  # RNA is the upper row, as its name is
+
+
+def test_embeddings_are_coloured_by_cluster_and_by_modalities():
+    by_cluster, by_modalities = figures([series()])[0].panels[:2]
+
+    def dots(panel):
+        found = re.findall(r'class="dots ([\w-]+)" d="([^"]*)"', panel)
+        return {css: path.count("M") for css, path in found}
+
+    assert "by true cluster" in by_cluster
+    assert dots(by_cluster) == {"s0": 10, "s1": 10, "s-rest": 10}
+    assert "by modalities" in by_modalities
+    assert dots(by_modalities) == {COLOURS[1]: 10, COLOURS[2]: 10, COLOURS[3]: 10}
+
+
+def test_truth_is_drawn_across_and_predictions_upwards():
+    one = series()
+    counts = np.zeros((24, 24), dtype=int)
+    counts[20, 3] = 5  # high in truth, low in the prediction
+    one.details["imputed"]["rna"] |= {"counts": counts.tolist()}
+    panel = next(f for f in figures([one]) if f.title == "Imputation against truth").panels[0]
+    x, y, width, height = map(
+        float, re.search(r'class="d8" d="M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)', panel).groups()
+    )
+    tall = float(re.search(r'height="([\d.]+)"', panel)[1])
+    assert x == pytest.approx(LEFT + 20 * width, abs=0.2)
+    assert y == pytest.approx(tall - BOTTOM - 4 * height, abs=0.2)
