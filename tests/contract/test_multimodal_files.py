@@ -108,9 +108,11 @@ def test_a_prediction_carries_names(room):
 def test_tables_are_put_in_order_by_their_names(room):
     body = """
     import pandas as pd
-    names = lambda m: ([data.cells[i] for i in data.asked[m].cells],
-                       [data.features[m][j] for j in data.asked[m].features])
-    tables = {m: pd.DataFrame(x, *names(m)).iloc[::-1, ::-1] for m, x in (("atac", atac), ("adt", adt))}
+    tables = {}
+    for name, values in (("atac", atac), ("adt", adt)):
+        one = data.asked[name]
+        rows, columns = [data.cells[i] for i in one.cells], np.array(data.features[name])
+        tables[name] = pd.DataFrame(values, rows, columns[one.features]).iloc[::-1, ::-1]
     return pd.DataFrame(embedding, data.cells).iloc[::-1], tables
     """
     assert execute(room, GOOD + textwrap.dedent(body)) == 0
