@@ -147,6 +147,26 @@ def test_scenarios(tmp_path: Path) -> None:
     assert judged == 2
 
 
+@pytest.mark.only_all
+def test_the_real_mosaic(tmp_path: Path) -> None:
+    """Real cells with RNA, ADT or both, of which some lose one: a condition of its own."""
+    models = ("modality_mean", "multimodal_oracle", "ridge_pca")
+    build("build-envs", "multimodal", models)
+    done = Launch(tmp_path).run(
+        "venv", "--tasks", "multimodal", "--datasets", "pbmc_mosaic",
+        "--models", ",".join(models), "--metrics", "rna_nb_deviance,adt_rmse_log",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = tmp_path / "results"
+    runs = {run["id"]: run for run in read_json(results / "results.json", "results")["runs"]}
+    assert set(runs) == {f"{name}/pbmc_mosaic/holdout_seed_42" for name in models}
+    floor, best, ridge = (runs[f"{name}/pbmc_mosaic/holdout_seed_42"] for name in models)
+    for metric in ("rna_nb_deviance", "adt_rmse_log"):
+        assert best["metrics"][metric] < 1e-3 < ridge["metrics"][metric]
+        assert ridge["metrics"][metric] < floor["metrics"][metric]
+    assert "a smoke set" in (results / "report.html").read_text()
+
+
 def test_in_docker(docker: str, tmp_path: Path) -> None:
     build("build-images")
     Launch(tmp_path).check("docker")
