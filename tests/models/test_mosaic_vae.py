@@ -16,7 +16,7 @@ from scipy import stats
 from scipy.special import expit, softmax
 
 from lacuna import watched
-from lacuna.mock.cli import make_mock_multimodal
+from lacuna.mock.cli import generate_all_mock_data, make_mock_multimodal
 from lacuna.mock.config import read_config, write_config
 from lacuna.mock.files import read_plan
 from lacuna.setup.common import ROOT
@@ -290,6 +290,21 @@ def test_the_configuration_of_an_own_dataset(few, whole, tmp_path):
     assert train(tmp_path / "again.yaml", tmp_path / "out") == 0
     for name, values in imputed(whole).items():
         np.testing.assert_array_equal(values, imputed(tmp_path / "out")[name])
+
+
+def test_from_what_is_written_for_all_scenarios(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert generate_all_mock_data(FEW) == 0
+    config = "configs/examples/mock_bridge.yaml"
+    assert main("train-mosaic-vae", ["--config", config, "epochs=1"]) == 0
+    out = tmp_path / "results/training/mosaic_vae/mock_bridge"
+    assert "results/training/mosaic_vae/mock_bridge: " in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {
+        "checkpoint.pt", "curves.svg", "history.json", "metadata.json", "prediction.h5ad"
+    }  # fmt: skip
+    # Half of the cells lack RNA, the others ATAC, but for a few that have both.
+    shapes = {name: values.shape for name, values in imputed(out).items()}
+    assert shapes == {"rna": (29, 40), "atac": (28, 60), "embedding": (60, 16)}
 
 
 def test_mudata_trains_as_the_same_cells_do(few, whole, tmp_path):
