@@ -418,6 +418,16 @@ def test_both_forms_that_the_generator_writes_are_the_same_data(tmp_path, proble
     assert ("X_adt" in two.obsm) == (problem == "mosaic")
 
 
+def test_what_is_neither_h5ad_nor_h5mu(tmp_path):
+    with h5py.File(tmp_path / "ten.h5", "w") as file:
+        file.create_group("matrix")
+    with pytest.raises(ContractError, match="nor an .h5mu, but a file with matrix. The package mu"):
+        imported(tmp_path / "ten.h5", tmp_path)
+    (tmp_path / "ten").mkdir()
+    with pytest.raises(ContractError, match="nor an .h5mu, but a folder. The package muon makes"):
+        imported(tmp_path / "ten", tmp_path)
+
+
 def test_an_index_outside_a_matrix_stored_by_columns(own, tmp_path):
     adata = anndata.read_h5ad(own)
     stored_by_columns(adata)

@@ -25,6 +25,10 @@ MOSAIC = "data/quickstart_pbmc_mosaic.h5mu"
 CHUNK = 2_000
 #: Columns of a dataset sheet for which these files have no use: each modality has one place.
 UNUSED = ("layer", "symbol", "organism")
+NEITHER = (
+    "{} is neither an .h5ad nor an .h5mu, but {}. The package muon makes an .h5mu of 10x data: "
+    "muon.read_10x_h5(...) or muon.read_10x_mtx(...), then .write('mine.h5mu')"
+)
 FEATURE = {"rna": "gene", "atac": "peak", "adt": "protein"}
 
 
@@ -88,8 +92,12 @@ def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) ->
         return None
     if source is None:
         source, row = _mosaic(), {**row, "cell_type": "celltype"}
+    if source.is_dir():
+        raise ContractError(NEITHER.format(source, "a folder"))
     with ExitStack() as stack:
         file = stack.enter_context(open_h5ad(source))
+        if "obs" not in file:
+            raise ContractError(NEITHER.format(source, f"a file with {', '.join(file)}"))
         cells = Frame(file, "obs").names()
         check_unique(cells, source)
         parts = _mudata(file, cells) if "mod" in file else _anndata(file, cells)
