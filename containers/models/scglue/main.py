@@ -61,6 +61,20 @@ def guidance(data):
     return graph
 
 
+def recording(kind, losses):
+    """A kind of SCGLUE whose last training leaves in `losses`, a list, what says when it ends: the
+    loss of held-out cells. The package writes it for TensorBoard alone."""
+
+    class Trainer(kind.TRAINER_TYPE):
+        def report_metrics(self, train_state, val_state):
+            super().report_metrics(train_state, val_state)
+            if train_state.epoch == 1:
+                losses.clear()
+            losses.append(val_state.metrics[self.earlystop_loss])
+
+    return type(kind.__name__, (kind,), {"TRAINER_TYPE": Trainer})
+
+
 @model("multimodal")
 def predict(
     data, *, latent=16, width=128, rank=50, rate=4e-3, batch=64, epochs=400, burnin=30, patience=30,
@@ -90,9 +104,10 @@ def predict(
     # Its balancing weights compare clusters of the two domains after a first training. Where no two
     # are alike, as after a short one, the weights are 0 / 0, and all that follows is NaN.
     kind = scglue.models.PairedSCGLUEModel if paired else scglue.models.SCGLUEModel
+    losses = []
     with tempfile.TemporaryDirectory() as folder:
         glue = scglue.models.fit_SCGLUE(
-            adatas, graph, model=kind, skip_balance=True,
+            adatas, graph, model=recording(kind, losses), skip_balance=True,
             init_kws={"latent_dim": latent, "h_dim": width, "random_seed": seed},
             compile_kws={"lr": rate},
             fit_kws={
@@ -120,4 +135,5 @@ def predict(
         mean = mean[at][:, asked.features]
         # A peak is open unless a count of this mean, taken for Poisson, is 0.
         imputed[name] = mean if name == "rna" else -np.expm1(-mean)
-    return embedding, imputed, {}
+    # Only an epoch after the burn-in can be the one that is kept.
+    return embedding, imputed, {"history": {"held_out": losses[burnin:]}}

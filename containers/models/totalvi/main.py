@@ -43,8 +43,8 @@ def check(data):
 
 @model("multimodal")
 def predict(
-    data, *, latent=16, width=128, lr=4e-3, batch=64, epochs=400, patience=30, device="cpu",
-    threads=1, seed=0,
+    data, *, latent=16, width=128, lr=0.016, batch=32, warmup=50, epochs=400, patience=30,
+    device="cpu", threads=1, seed=0,
 ):  # fmt: skip
     """totalVI, trained for as long as the evidence lower bound of held-out cells improves."""
     check(data)
@@ -68,7 +68,7 @@ def predict(
     totalvi.train(
         max_epochs=epochs, lr=lr, batch_size=batch, train_size=0.9, early_stopping=False,
         reduce_lr_on_plateau=False, check_val_every_n_epoch=1, n_steps_kl_warmup=None,
-        n_epochs_kl_warmup=50, accelerator="gpu" if device == "cuda" else "cpu", devices=1,
+        n_epochs_kl_warmup=warmup, accelerator="gpu" if device == "cuda" else "cpu", devices=1,
         callbacks=[best], logger=False, enable_checkpointing=False, enable_progress_bar=False,
     )  # fmt: skip
     totalvi.module.load_state_dict(best.weights)
