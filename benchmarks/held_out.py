@@ -46,7 +46,7 @@ def main() -> None:
             best = losses.index(min(losses))
             seconds = float((place / "cpu_seconds").read_text())
             when = f"epoch {best + 1} of {len(losses)}, {seconds:.0f} CPU-s"
-            cells.append(f"{losses[best]:.1f} ({when})")
+            cells.append(f"{losses[best]:.5g} ({when})")
         print(f"| {setting} | {' | '.join(cells)} |", flush=True)
 
 
