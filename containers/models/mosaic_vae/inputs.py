@@ -50,6 +50,12 @@ class Cells:
             self.batch.to(device),
         )  # fmt: skip
 
+    def dense(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        """Values of a modality in some cells, float (rows, features)."""
+        found = self.values[name][rows.cpu().numpy()]
+        found = found.toarray() if sparse.issparse(found) else found
+        return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(self.batch.device)
+
     @property
     def modalities(self) -> list[str]:
         """The modalities that there are, in a fixed order."""

@@ -12,23 +12,25 @@ from torch.nn import functional as F
 class Expert(nn.Module):
     """What one modality says of a cell's latent state: a mean, and a precision (how sure it is).
 
-    There is a straight path beside the hidden layer, as the state is close to linear in the
-    components. `dropout` keeps it from learning the training cells by heart.
+    It sees principal components of the measurement and the decoder's own first estimate of the
+    state (`MosaicVAE.first_step`). There is a straight path beside the hidden layer, as the state
+    is close to linear in both. `dropout` of components keeps it from learning the training cells
+    by heart.
     """
 
     def __init__(self, inputs: int, batches: int, latent: int, width: int, dropout: float):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.straight = nn.Linear(inputs + batches, latent)
+        self.straight = nn.Linear(inputs + latent + batches, latent)
         self.bent = nn.Sequential(
-            nn.Linear(inputs + batches, width), nn.GELU(), nn.Linear(width, 2 * latent)
+            nn.Linear(inputs + latent + batches, width), nn.GELU(), nn.Linear(width, 2 * latent)
         )
         nn.init.zeros_(self.bent[-1].weight)
         nn.init.zeros_(self.bent[-1].bias)
 
-    def forward(self, scores: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, scores: Tensor, step: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, precision), each (cells, latent)."""
-        x = torch.cat([self.dropout(scores), batch], dim=1)
+        x = torch.cat([self.dropout(scores), step, batch], dim=1)
         shift, sure = self.bent(x).chunk(2, dim=1)
         return self.straight(x) + shift, F.softplus(sure + 1)
 
@@ -116,6 +118,7 @@ class MosaicVAE(nn.Module):
         zero_inflated: bool,
     ):
         super().__init__()
+        self.latent = latent
         self.zero_inflated = zero_inflated
         self.experts, self.decoders = nn.ModuleDict(), nn.ModuleDict()
         self.level, self.level_log_sd = nn.ModuleDict(), nn.ParameterDict()
@@ -149,23 +152,59 @@ class MosaicVAE(nn.Module):
 
     def infer(self, cells: Cells, rows: Tensor, heard: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance of the states of some cells (rows, latent)."""
-        experts = {n: e(cells.scores[n][rows], cells.batch[rows]) for n, e in self.experts.items()}
+        experts = {
+            name: expert(cells.scores[name][rows], self.first_step(name, cells, rows), batch)
+            for batch in [cells.batch[rows]]
+            for name, expert in self.experts.items()
+        }
         return product(experts, heard)
+
+    def first_step(self, name: str, cells: Cells, rows: Tensor) -> Tensor:
+        """Where one step of Fisher scoring from z = 0 would take the states if this modality were
+        all there is, (rows, latent); 0 for cells without it. A constant: no gradients."""
+        there = (cells.has[name][rows] > 0).nonzero().squeeze(1)
+        own = rows[there]
+        z = torch.zeros(len(own), self.latent, device=rows.device, requires_grad=True)
+        depth = cells.depth[name][own] if name in cells.depth else None
+        values = cells.dense(name, own)
+        with torch.enable_grad():
+            found = self.log_likelihood(name, z, cells.batch[own], values, depth)
+            (slope,) = torch.autograd.grad(found.sum(), z)
+        step = torch.linalg.solve(self.information(name), slope, left=False)
+        return slope.new_zeros(len(rows), self.latent).index_copy(0, there, step)
+
+    @torch.no_grad()
+    def information(self, name: str) -> Tensor:
+        """Of the prior and a usual cell's measurement about its state: the Fisher information at
+        z = 0, (latent, latent)."""
+        weights, _ = self.decoders[name].weights(self._genes(name))
+        level, loadings = weights[0], weights[1:]
+        if name == "rna":
+            mean = self.total * level.softmax(0)
+            each = mean / (1 + mean / self.log_size.exp())
+        elif name == "atac":
+            each = level.sigmoid() * (-level).sigmoid()
+        else:
+            each = level.sigmoid() ** 2 * (-2 * self.log_noise).exp()
+        return torch.eye(self.latent, device=level.device) + (loadings * each) @ loadings.T
+
+    def _genes(self, name: str) -> Decoder | None:
+        return self.decoders["rna"] if name != "rna" and "rna" in self.decoders else None
 
     def predictor(self, name: str, z: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the linear predictor of a modality, (cells, features)."""
-        genes = self.decoders["rna"] if name != "rna" and "rna" in self.decoders else None
-        return self.decoders[name](z, batch, genes)
+        return self.decoders[name](z, batch, self._genes(name))
 
     def log_likelihood(
-        self, name: str, z: Tensor, batch: Tensor, values: Tensor, depth: Tensor | None
-    ) -> Tensor:
+        self, name: str, z: Tensor, batch: Tensor, values: Tensor, depth: Tensor | None,
+        drawn: bool = False,
+    ) -> Tensor:  # fmt: skip
         """Of a modality of each cell in nats, up to a constant of the data, (cells,).
 
-        While training, the weights of the decoder are drawn anew for each entry.
+        The weights of the decoder are their means or, if `drawn`, drawn anew for each entry.
         """
         eta, var = self.predictor(name, z, batch)
-        if self.training:
+        if drawn:
             eta = eta + var.sqrt() * torch.randn_like(eta)
         if name == "adt":
             return self._adt(values - self.background - F.softplus(eta))

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from inputs import Cells
 from network import MosaicVAE, divergence
-from scipy import sparse
 from torch import Tensor
 
 from lacuna_contract.errors import ContractError
@@ -78,19 +77,12 @@ class Progress:
             self.history.setdefault(name, []).append(value)
 
 
-def dense(values: sparse.csr_matrix | np.ndarray, rows: Tensor, device: torch.device) -> Tensor:
-    """Some rows as a float tensor."""
-    found = values[rows.cpu().numpy()]
-    found = found.toarray() if sparse.issparse(found) else found
-    return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(device)
-
-
 def split(cells: Cells, share: float) -> tuple[Tensor, Tensor]:
     """Numbers of the cells to train on and of those held out: `share` of the cells of each
     combination of modalities, rounded down where that would be a whole small group."""
     names = cells.modalities
     pattern = sum(2**i * cells.has[name].long() for i, name in enumerate(names)).cpu()
-    order = torch.randperm(len(cells))
+    order = torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))
     held = [
         group[: int(share * len(group) + 0.5) if len(group) > 5 else 0]
         for group in (order[pattern[order] == code] for code in pattern.unique())
@@ -125,8 +117,8 @@ def log_likelihoods(
         there = (cells.has[name][rows] > 0).nonzero().squeeze(1)
         own = rows[there]
         depth = cells.depth[name][own] if name in cells.depth else None
-        values = dense(cells.values[name], own, z.device)
-        one = net.log_likelihood(name, z[there], cells.batch[own], values, depth)
+        values = cells.dense(name, own)
+        one = net.log_likelihood(name, z[there], cells.batch[own], values, depth, net.training)
         found[name] = torch.zeros_like(z[:, 0]).index_add(0, there, one)
     return found
 
