@@ -27,7 +27,7 @@ from lacuna_contract.h5ad import Matrix, open_h5ad
 from lacuna_contract.tasks import multimodal
 
 FOLDER = ROOT / "containers/models/mosaic_vae"
-INSIDE = Path(__file__).parent / "_mosaic_vae_inside/likelihoods.py"
+INSIDE = Path(__file__).parent / "_mosaic_vae_inside"
 SMALL = ["--cells", "200", "--genes", "150", "--peaks", "400", "--proteins", "12"]
 FEW = ["--cells", "60", "--genes", "40", "--peaks", "60", "--proteins", "6"]
 
@@ -127,21 +127,21 @@ def test_on_a_bridge_it_beats_the_mean_of_each_modality(tmp_path):
     assert squares[0] < squares[1]
 
 
-@pytest.fixture(scope="module")
-def law(few, tmp_path_factory):
-    """Log-likelihoods by the network at two states of each cell, and what they are of."""
-    recipe, out = model(FOLDER), tmp_path_factory.mktemp("law") / "law.npz"
+def inside(script: str, data: Path, out: Path) -> dict[str, np.ndarray]:
+    """What a script of `INSIDE` finds, run in the model's own environment."""
+    recipe = model(FOLDER)
     build(recipe)
-    command = [
-        recipe.env / "bin/python",
-        INSIDE,
-        recipe.env / "model",
-        few.with_suffix(".h5ad"),
-        out,
-    ]
+    command = [recipe.env / "bin/python", INSIDE / script, recipe.env / "model", data, out]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return dict(np.load(out))
+
+
+@pytest.fixture(scope="module")
+def law(few, tmp_path_factory):
+    """Log-likelihoods by the network at two states of each cell, and what they are of."""
+    out = tmp_path_factory.mktemp("law") / "law.npz"
+    return inside("likelihoods.py", few.with_suffix(".h5ad"), out)
 
 
 def written_out(law: dict, kind: str, name: str, at: str) -> np.ndarray:
@@ -172,6 +172,22 @@ def test_likelihoods_are_those_of_the_page(law, kind, name):
     first, second = (written_out(law, kind, name, at) for at in ("first", "second"))
     assert len(found) > 20
     np.testing.assert_allclose(found, first - second, rtol=2e-3, atol=2e-3)
+
+
+def test_the_first_step_goes_towards_the_state(tmp_path):
+    config = mock(tmp_path, "mosaic", *SMALL)
+    found = inside("steps.py", config.with_suffix(".h5ad"), tmp_path / "steps.npz")
+    z = found["z"][1:]
+    for name in ("rna", "atac", "adt"):
+        step, information = found[name], found[f"{name} information"]
+        assert not step[0].any(), "the first cell has no modality"
+        # Measurement and prior together: the mean of the steps is z less what the prior takes away.
+        expected = z @ (np.eye(z.shape[1]) - np.linalg.inv(information))
+        slope = (step[1:] * expected).sum() / (expected**2).sum()
+        assert 0.85 < slope < 1.15, name
+        # Around that mean they scatter as the information says, and no more.
+        rest = ((step[1:] - expected) ** 2).mean()
+        assert rest < 1.5 * np.diag(np.linalg.inv(information)).mean(), name
 
 
 def test_training_ends_when_held_out_cells_gain_no_more(few, tmp_path):

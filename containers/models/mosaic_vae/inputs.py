@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 
 MODALITIES = ("rna", "atac", "adt")
+CHUNK = 1024  # cells whose values are dense in memory at once
 
 
 @dataclass(frozen=True)

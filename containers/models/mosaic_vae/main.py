@@ -35,6 +35,7 @@ def predict(
     how = Schedule(
         epochs=epochs, batch=batch, rate=rate, expert_rate=expert_rate, warm_up=warm_up,
         muted=muted, patience=patience, held_out=held_out, batch_sd=batch_sd, save_every=save_every,
+        seed=seed,
     )  # fmt: skip
     if data.n_cells < 10:
         raise NotApplicable(f"there are {data.n_cells} cells, fewer than 10, to learn from")

@@ -152,12 +152,11 @@ class MosaicVAE(nn.Module):
 
     def infer(self, cells: Cells, rows: Tensor, heard: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance of the states of some cells (rows, latent)."""
-        experts = {
-            name: expert(cells.scores[name][rows], self.first_step(name, cells, rows), batch)
-            for batch in [cells.batch[rows]]
-            for name, expert in self.experts.items()
-        }
-        return product(experts, heard)
+        batch, found = cells.batch[rows], {}
+        for name, expert in self.experts.items():
+            step = self.first_step(name, cells, rows)
+            found[name] = expert(cells.scores[name][rows], step, batch)
+        return product(found, heard)
 
     def first_step(self, name: str, cells: Cells, rows: Tensor) -> Tensor:
         """Where one step of Fisher scoring from z = 0 would take the states if this modality were
@@ -177,7 +176,7 @@ class MosaicVAE(nn.Module):
     def information(self, name: str) -> Tensor:
         """Of the prior and a usual cell's measurement about its state: the Fisher information at
         z = 0, (latent, latent)."""
-        weights, _ = self.decoders[name].weights(self._genes(name))
+        weights, _ = self.decoders[name].weights(self.genes(name))
         level, loadings = weights[0], weights[1:]
         if name == "rna":
             mean = self.total * level.softmax(0)
@@ -188,12 +187,13 @@ class MosaicVAE(nn.Module):
             each = level.sigmoid() ** 2 * (-2 * self.log_noise).exp()
         return torch.eye(self.latent, device=level.device) + (loadings * each) @ loadings.T
 
-    def _genes(self, name: str) -> Decoder | None:
+    def genes(self, name: str) -> Decoder | None:
+        """The decoder whose loadings those of a modality may lean on."""
         return self.decoders["rna"] if name != "rna" and "rna" in self.decoders else None
 
     def predictor(self, name: str, z: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the linear predictor of a modality, (cells, features)."""
-        return self.decoders[name](z, batch, self._genes(name))
+        return self.decoders[name](z, batch, self.genes(name))
 
     def log_likelihood(
         self, name: str, z: Tensor, batch: Tensor, values: Tensor, depth: Tensor | None,

@@ -7,7 +7,7 @@ so no random numbers are needed.
 
 import numpy as np
 import torch
-from inputs import Cells
+from inputs import CHUNK, Cells
 from network import MosaicVAE, divergence
 from torch.nn import functional as F
 
@@ -20,8 +20,11 @@ ACTIVE = 0.01  # variance of a dimension's mean over cells, above which the dime
 def embed(net: MosaicVAE, cells: Cells) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
     """Posterior mean and variance of all cells, and facts about the latent dimensions."""
     net.eval()
-    rows = torch.arange(len(cells), device=cells.batch.device)
-    mean, var = net.infer(cells, rows, cells.has)
+    parts = [
+        net.infer(cells, part, {name: has[part] for name, has in cells.has.items()})
+        for part in torch.arange(len(cells), device=cells.batch.device).split(CHUNK)
+    ]
+    mean, var = (torch.cat(x) for x in zip(*parts, strict=True))
     kl = divergence(mean, var).mean(0)
     facts = {
         "active_dimensions": int((mean.var(0) > ACTIVE).sum()),
@@ -47,15 +50,14 @@ def impute(net, cells, name, mean, var, rows, features) -> np.ndarray:
     features = torch.as_tensor(features, dtype=torch.long, device=device)
     parts = [
         _impute(net, name, mean[part], var[part], cells.batch[part], features).cpu().numpy()
-        for part in rows.split(1024)
+        for part in rows.split(CHUNK)
     ]
     return np.concatenate(parts) if parts else np.zeros((0, len(features)), np.float32)
 
 
 def _impute(net, name, mean, var, batch, features):
     eta, spread = net.predictor(name, mean, batch)
-    genes = net.decoders["rna"] if name != "rna" and "rna" in net.decoders else None
-    weights, doubt = net.decoders[name].weights(genes)
+    weights, doubt = net.decoders[name].weights(net.genes(name))
     spread = spread + var @ (weights[1:] ** 2 + doubt[1:])
     if name == "adt":
         eta, spread = eta[:, features], spread[:, features]

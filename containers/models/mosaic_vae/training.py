@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from inputs import Cells
+from inputs import CHUNK, Cells
 from network import MosaicVAE, divergence
 from torch import Tensor
 
@@ -28,7 +28,7 @@ class Schedule:
     that a cell with several modalities shows only some; patience: epochs without improvement until
     the end, with the rates halved at each third of it; held_out: share of cells that are not
     trained on; batch_sd: prior standard deviation of batch offsets; save_every: epochs between
-    checkpoints."""
+    checkpoints; seed: which cells are held out."""
 
     epochs: int
     batch: int
@@ -40,6 +40,7 @@ class Schedule:
     held_out: float
     batch_sd: float
     save_every: int
+    seed: int
 
     def __post_init__(self):
         problems = []
@@ -77,12 +78,13 @@ class Progress:
             self.history.setdefault(name, []).append(value)
 
 
-def split(cells: Cells, share: float) -> tuple[Tensor, Tensor]:
+def split(cells: Cells, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Numbers of the cells to train on and of those held out: `share` of the cells of each
-    combination of modalities, rounded down where that would be a whole small group."""
+    combination of modalities, rounded down where that would be a whole small group. They are the
+    same whatever the network draws, so that settings can be compared."""
     names = cells.modalities
     pattern = sum(2**i * cells.has[name].long() for i, name in enumerate(names)).cpu()
-    order = torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(cells), generator=torch.Generator().manual_seed(seed))
     held = [
         group[: int(share * len(group) + 0.5) if len(group) > 5 else 0]
         for group in (order[pattern[order] == code] for code in pattern.unique())
@@ -128,6 +130,10 @@ def assess(net: MosaicVAE, cells: Cells, rows: Tensor) -> float:
     """The loss of held-out cells in nats a cell: the negative evidence lower bound at the mean of
     z, plus, where a cell has several modalities, minus the likelihood of each given the others."""
     net.eval()
+    return sum(_assess(net, cells, part) for part in rows.split(CHUNK)) / len(rows)
+
+
+def _assess(net: MosaicVAE, cells: Cells, rows: Tensor) -> float:
     has = {name: cells.has[name][rows] for name in cells.modalities}
     mean, var = net.infer(cells, rows, has)
     total = divergence(mean, var).sum() - sum(
@@ -139,7 +145,7 @@ def assess(net: MosaicVAE, cells: Cells, rows: Tensor) -> float:
         if len(both):
             mean, _ = net.infer(cells, rows, others)
             total -= log_likelihoods(net, cells, mean[both], rows[both], [name])[name].sum()
-    return float(total) / len(rows)
+    return float(total)
 
 
 def train_epoch(
@@ -184,7 +190,7 @@ def fit(
     shape comes from; the checkpoint keeps them. Raises `ContractError` for a checkpoint of
     another shape, FloatingPointError where the loss is no longer a number.
     """
-    inside, out = split(cells, how.held_out)
+    inside, out = split(cells, how.held_out, how.seed)
     experts = list(net.experts.parameters())
     others = [p for name, p in net.named_parameters() if not name.startswith("experts.")]
     optimiser = torch.optim.Adam(

@@ -14,7 +14,6 @@ sys.path.insert(0, model_folder)
 
 from inputs import read  # noqa: E402
 from network import MosaicVAE  # noqa: E402
-from training import dense  # noqa: E402
 
 from lacuna_contract.tasks import multimodal  # noqa: E402
 
@@ -32,7 +31,7 @@ for kind in ("nb", "zinb"):
         net.inflation += 3
         for name in cells.modalities:
             rows = (cells.has[name] > 0).nonzero().squeeze(1)
-            values = dense(cells.values[name], rows, torch.device("cpu"))
+            values = cells.dense(name, rows)
             depth = cells.depth[name][rows] if name in cells.depth else None
             found[f"{kind} {name} values"] = values.numpy()
             for at in ("first", "second"):
