@@ -178,7 +178,7 @@ def test_the_first_step_goes_towards_the_state(tmp_path):
     config = mock(tmp_path, "mosaic", *SMALL)
     found = inside("steps.py", config.with_suffix(".h5ad"), tmp_path / "steps.npz")
     z = found["z"][1:]
-    for name in ("rna", "atac", "adt"):
+    for name in (f"{kind} {m}" for kind in ("linked", "alone") for m in ("rna", "atac", "adt")):
         step, information = found[name], found[f"{name} information"]
         assert not step[0].any(), "the first cell has no modality"
         # Measurement and prior together: the mean of the steps is z less what the prior takes away.

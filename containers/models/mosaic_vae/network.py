@@ -75,11 +75,14 @@ class Decoder(nn.Module):
         genes = None if gene_of is None else torch.as_tensor(gene_of, dtype=torch.long)
         self.register_buffer("gene", genes, persistent=False)
 
-    def weights(self, genes: "Decoder | None") -> tuple[Tensor, Tensor]:
-        """Posterior mean and variance of offset (row 0) and loadings, (1 + latent, features)."""
+    def weights(self, genes: "Decoder | None", own: bool = True) -> tuple[Tensor, Tensor]:
+        """Posterior mean and variance of offset (row 0) and loadings, (1 + latent, features). Not
+        `own` are loadings that a gene gives; features that are linked to none then have none."""
         mean, var = self.mean, (2 * self.log_sd).exp()
         if genes is None or self.gene is None:
             return mean, var
+        if not own:
+            mean, var = (F.pad(x[:1], (0, 0, 0, len(x) - 1)) for x in (mean, var))
         at, share = self.gene.clamp(min=0), self.share * (self.gene >= 0)
         # Of the gene only the loadings count: its offset says nothing of the peak's.
         linked_mean = F.pad(genes.mean[1:], (0, 0, 1, 0))[:, at]
@@ -87,11 +90,11 @@ class Decoder(nn.Module):
         return mean + share * linked_mean, var + share**2 * linked_var
 
     def forward(
-        self, z: Tensor, batch: Tensor, genes: "Decoder | None" = None
+        self, z: Tensor, batch: Tensor, genes: "Decoder | None" = None, own: bool = True
     ) -> tuple[Tensor, Tensor]:
         """Mean and variance (cells, features) of the predictor at the states z, over the posterior
         of the weights."""
-        mean, var = self.weights(genes)
+        mean, var = self.weights(genes, own)
         one = torch.ones_like(z[:, :1])
         return torch.cat([one, z], 1) @ mean + batch @ self.batch, torch.cat([one, z**2], 1) @ var
 
@@ -160,14 +163,18 @@ class MosaicVAE(nn.Module):
 
     def first_step(self, name: str, cells: Cells, rows: Tensor) -> Tensor:
         """Where one step of Fisher scoring from z = 0 would take the states if this modality were
-        all there is, (rows, latent); 0 for cells without it. A constant: no gradients."""
+        all there is, (rows, latent); 0 for cells without it. A constant: no gradients.
+
+        Features that belong to genes take part with their genes' loadings alone: their own come
+        from these very cells, and would confirm to each what it was taken for before.
+        """
         there = (cells.has[name][rows] > 0).nonzero().squeeze(1)
         own = rows[there]
         z = torch.zeros(len(own), self.latent, device=rows.device, requires_grad=True)
         depth = cells.depth[name][own] if name in cells.depth else None
         values = cells.dense(name, own)
         with torch.enable_grad():
-            found = self.log_likelihood(name, z, cells.batch[own], values, depth)
+            found = self.log_likelihood(name, z, cells.batch[own], values, depth, own=False)
             (slope,) = torch.autograd.grad(found.sum(), z)
         step = torch.linalg.solve(self.information(name), slope, left=False)
         return slope.new_zeros(len(rows), self.latent).index_copy(0, there, step)
@@ -175,8 +182,8 @@ class MosaicVAE(nn.Module):
     @torch.no_grad()
     def information(self, name: str) -> Tensor:
         """Of the prior and a usual cell's measurement about its state: the Fisher information at
-        z = 0, (latent, latent)."""
-        weights, _ = self.decoders[name].weights(self.genes(name))
+        z = 0, over the posterior of the loadings of `first_step`, (latent, latent)."""
+        weights, var = self.decoders[name].weights(self.genes(name), own=False)
         level, loadings = weights[0], weights[1:]
         if name == "rna":
             mean = self.total * level.softmax(0)
@@ -185,25 +192,28 @@ class MosaicVAE(nn.Module):
             each = level.sigmoid() * (-level).sigmoid()
         else:
             each = level.sigmoid() ** 2 * (-2 * self.log_noise).exp()
-        return torch.eye(self.latent, device=level.device) + (loadings * each) @ loadings.T
+        return torch.diag(1 + var[1:] @ each) + (loadings * each) @ loadings.T
 
     def genes(self, name: str) -> Decoder | None:
         """The decoder whose loadings those of a modality may lean on."""
         return self.decoders["rna"] if name != "rna" and "rna" in self.decoders else None
 
-    def predictor(self, name: str, z: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def predictor(
+        self, name: str, z: Tensor, batch: Tensor, own: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Mean and variance of the linear predictor of a modality, (cells, features)."""
-        return self.decoders[name](z, batch, self.genes(name))
+        return self.decoders[name](z, batch, self.genes(name), own)
 
     def log_likelihood(
         self, name: str, z: Tensor, batch: Tensor, values: Tensor, depth: Tensor | None,
-        drawn: bool = False,
+        drawn: bool = False, own: bool = True,
     ) -> Tensor:  # fmt: skip
         """Of a modality of each cell in nats, up to a constant of the data, (cells,).
 
-        The weights of the decoder are their means or, if `drawn`, drawn anew for each entry.
+        The weights of the decoder are their means or, if `drawn`, drawn anew for each entry;
+        `own` as in `Decoder.weights`.
         """
-        eta, var = self.predictor(name, z, batch)
+        eta, var = self.predictor(name, z, batch, own)
         if drawn:
             eta = eta + var.sqrt() * torch.randn_like(eta)
         if name == "adt":

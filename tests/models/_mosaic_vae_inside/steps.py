@@ -22,35 +22,44 @@ torch.manual_seed(0)
 rng = np.random.default_rng(0)
 data = multimodal.read(given)
 seen = read(data, rank=4, seed=0)
-net = MosaicVAE(seen, data.gene_of, latent=LATENT, width=8, dropout=0.0, zero_inflated=False).eval()
-z = 0.3 * torch.randn(len(seen), LATENT)
-values = {}
-with torch.no_grad():
-    for name, scale in (("rna", 0.3), ("atac", 0.3), ("adt", 1.0)):
-        decoder = net.decoders[name]
-        decoder.mean[1:] = scale * torch.randn_like(decoder.mean[1:])
-        if name != "rna":
-            decoder.mean[0] = 0.0
-        eta = net.predictor(name, z, seen.batch)[0]
-        if name == "rna":
-            mean, size = net.total * eta.softmax(1).numpy(), net.log_size.exp().numpy()
-            values[name] = rng.poisson(mean * rng.gamma(size, 1 / size, mean.shape))
-        elif name == "atac":
-            values[name] = rng.random(eta.shape) < eta.sigmoid().numpy()
-        else:
-            noise = net.log_noise.exp().numpy() * rng.normal(size=eta.shape)
-            signal = net.background + torch.nn.functional.softplus(eta)
-            values[name] = signal.numpy() + noise
-    net.shared_log_noise.fill_(-9.0)
 there = torch.ones(len(seen))
 there[0] = 0
-has = {name: there for name in values}
+z = 0.3 * torch.randn(len(seen), LATENT)
 depth = {name: torch.zeros(len(seen)) for name in seen.depth}
-cells = Cells(seen.scores, values, depth, has, seen.batch)
 found = {"z": z.numpy()}
-for name in values:
-    step = net.first_step(name, cells, torch.arange(len(cells)))
-    assert not step.requires_grad
-    found[name] = step.numpy()
-    found[f"{name} information"] = net.information(name).numpy()
+for kind, gene_of in (("linked", data.gene_of), ("alone", {})):
+    net = MosaicVAE(seen, gene_of, latent=LATENT, width=8, dropout=0.0, zero_inflated=False).eval()
+    values = {}
+    with torch.no_grad():
+        net.shared_log_noise.fill_(-9.0)
+        for name, scale in (("rna", 0.3), ("atac", 0.3), ("adt", 1.0)):
+            decoder = net.decoders[name]
+            decoder.log_sd.fill_(-9.0)
+            decoder.mean[1:] = scale * torch.randn_like(decoder.mean[1:])
+            if name != "rna":
+                decoder.mean[0] = 0.0
+            if name in gene_of:
+                # All that these features have is what their genes give.
+                decoder.mean[1:] = 0.0
+                decoder.share.fill_(scale / 0.3)
+            eta = net.predictor(name, z, seen.batch)[0]
+            if name == "rna":
+                mean, size = net.total * eta.softmax(1).numpy(), net.log_size.exp().numpy()
+                values[name] = rng.poisson(mean * rng.gamma(size, 1 / size, mean.shape))
+            elif name == "atac":
+                values[name] = rng.random(eta.shape) < eta.sigmoid().numpy()
+            else:
+                noise = net.log_noise.exp().numpy() * rng.normal(size=eta.shape)
+                signal = net.background + torch.nn.functional.softplus(eta)
+                values[name] = signal.numpy() + noise
+            if name in gene_of:
+                # What is a feature's own has no part in the step.
+                decoder.mean[1:] = torch.randn_like(decoder.mean[1:])
+    has = {name: there for name in values}
+    cells = Cells(seen.scores, values, depth, has, seen.batch)
+    for name in values:
+        step = net.first_step(name, cells, torch.arange(len(cells)))
+        assert not step.requires_grad
+        found[f"{kind} {name}"] = step.numpy()
+        found[f"{kind} {name} information"] = net.information(name).numpy()
 np.savez(output, **found)
