@@ -52,7 +52,7 @@ def test_hides_and_keeps_nothing_else(paired, name):
     pairs = [(adata.X, paired.X)] + [(adata.obsm[s], paired.obsm[s]) for s in ("X_atac", "X_adt")]
     for column, (found, original) in enumerate(pairs):
         mask = has(adata)[:, column]
-        assert abs(found[mask] - original[mask]).max() == 0 if mask.any() else True
+        assert not mask.any() or abs(found[mask] - original[mask]).max() == 0
         np.testing.assert_array_equal(nonzero_rows(found), mask)
     assert set(keys) == {m for m, kept in zip(("rna", "atac", "adt"), has(adata).T) if kept.any()}  # noqa: B905
     assert adata.raw is None
@@ -129,6 +129,9 @@ def test_mudata_of_the_same_cells(paired):
     odd = mudata.MuData({"rna": rna, "methylation": adt.copy()})
     with pytest.raises(ContractError, match="unknown MuData modality 'methylation'"):
         apply_scenario(odd, "mosaic", seed=0)
+    twice = mudata.MuData({"rna": rna, "adt": adt.copy(), "prot": adt.copy()})
+    with pytest.raises(ContractError, match="has adt twice, once as 'prot'"):
+        apply_scenario(twice, "mosaic", seed=0)
 
 
 FULL = ["--problem=mosaic", "--keep=mosaic:rna+atac+adt=1", "--cells=90", "--genes=20"]

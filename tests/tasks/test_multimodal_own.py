@@ -80,6 +80,10 @@ def test_a_mosaic_of_ones_own_hides_one_of_several(own, tmp_path):
     assert data.features["adt"] == [f"p{i}" for i in range(5)]
     with pytest.raises(ContractError, match="80 of 120 have rna; for a mosaic there is the scenar"):
         TASK.prepare(condition("mosaic", dataset="mine"), raw, *paths, "")
+    twice = MuData({"rna": rna, "adt": adt, "prot": adt.copy()})
+    twice.write_h5mu(tmp_path / "twice.h5mu")
+    with pytest.raises(ContractError, match="twice.h5mu has adt twice, once as 'prot'"):
+        imported(tmp_path / "twice.h5mu", tmp_path)
 
 
 def test_cells_without_a_second_modality(own, tmp_path):

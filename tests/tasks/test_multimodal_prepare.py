@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import h5py
 import numpy as np
 import pytest
 from posing import SCENARIOS, posed
@@ -28,11 +27,11 @@ def test_input_and_truth_fit_their_schemas_and_each_other(pairs, scenario):
     data, plan = read(input), read_plan(truth)
     assert plan.cells.z.shape[0] == data.n_cells
     hidden = 0
-    with open_h5ad(truth) as file:
+    with open_h5ad(truth) as file, open_h5ad(input) as given:
         for modality, one in data.asked.items():
             assert not data.has[modality][one.cells].any()
             hidden += len(one.cells) * len(one.features)
-        assert read_uns(file)["n_hidden"] == hidden == read_uns(h5py.File(input))["n_hidden"]
+        assert read_uns(file)["n_hidden"] == hidden == read_uns(given)["n_hidden"]
     if scenario == "paired":
         assert not data.asked
     if scenario == "prediction":
@@ -112,7 +111,8 @@ def test_the_input_says_nothing_of_the_truth(pairs):
         assert set(file["uns"]) == {"lacuna", "asked", "adt_names", "peak_gene", "adt_gene"}
         assert read_uns(file).keys() == {"task", "n_hidden"}
         assert not set(file["obsm"]) - {"X_atac", "X_adt"}
-    settings = json.loads(read_uns(h5py.File(truth))["settings"])
+    with open_h5ad(truth) as file:
+        settings = json.loads(read_uns(file)["settings"])
     assert settings["seed"] != 7
 
 

@@ -10,7 +10,8 @@ FOLDS = 4
 
 
 def components(name, x, has, rank, seed):
-    """Principal components of a modality, (cells, rank), of unit variance; 0 without it."""
+    """Principal components of a modality, (cells, rank), the first of unit variance; 0 without
+    the modality."""
     x = x[has]
     depth = np.maximum(x.sum(axis=1).A1, 1)
     x = x if name == "adt" else x.multiply(np.median(depth) / depth[:, None]).tocsr()

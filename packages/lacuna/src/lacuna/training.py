@@ -27,6 +27,7 @@ from lacuna.setup.environments import build
 from lacuna.setup.registry import Recipe
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_column, read_names
+from lacuna_contract.schema import read_json
 from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
 
 TASK = "multimodal"
@@ -166,7 +167,7 @@ def train(
         code, said = watched.run(words, env, cwd=room)
         if code:
             raise ContractError(f"{recipe.name} failed: {watched.reason(code, said)}")
-        metadata = json.loads((room / "metadata.json").read_text())
+        metadata = read_json(room / "metadata.json", "metadata")
         if reason := metadata.get("not_applicable"):
             raise ContractError(f"{recipe.name} declines this dataset: {reason}")
         for name in ("prediction.h5ad", "metadata.json"):

@@ -13,7 +13,7 @@ from lacuna_contract.values import TARGET
 
 #: Of the NB deviance: the median of real PBMC. For any fixed dispersion the expected count is best.
 DISPERSION = 0.2
-#: The least rate of a count and the least probability of an open peak, and of a closed one.
+#: The least rate of a count: a prediction of 0 is one count in a million.
 RATE_FLOOR = 1e-6
 BETTER = {"direction": "max", "range": (0, 1)}
 CORRELATION = {"direction": "max", "range": (-1, 1)}
@@ -121,9 +121,9 @@ def average_precisions(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
-def _one(values: np.ndarray, what: str) -> float:
+def _mean(values: np.ndarray, without: str) -> float:
     if not len(values):
-        raise Undefined(f"no {what} that is asked for is both open and closed in hidden cells")
+        raise Undefined(without)
     return float(np.mean(values))
 
 
@@ -131,7 +131,8 @@ def _one(values: np.ndarray, what: str) -> float:
 def atac_auroc(truth, prediction):
     """Probability that an open entry is predicted higher than a closed one, over all cells and
     peaks. Not ranked by: how often each peak is open is most of it."""
-    return _one(aurocs(truth.reshape(-1, 1), prediction.reshape(-1, 1)), "entry")
+    found = aurocs(truth.reshape(-1, 1), prediction.reshape(-1, 1))
+    return _mean(found, "all hidden entries are open, or all are closed")
 
 
 @metric(
@@ -145,20 +146,22 @@ def atac_auroc(truth, prediction):
 def atac_auroc_peak(truth, prediction):
     """Mean over peaks of the probability that a cell in which the peak is open is predicted higher
     than one in which it is closed, ties counting one half; 0.5 for a constant prediction."""
-    return _one(aurocs(truth, prediction), "peak")
+    found = aurocs(truth, prediction)
+    return _mean(found, "no peak is open in some hidden cells and closed in others")
 
 
 @metric("multimodal", needs="atac", title="ATAC: AUPRC, all entries", **BETTER)
 def atac_auprc(truth, prediction):
     """Average precision over all cells and peaks."""
-    return _one(average_precisions(truth.reshape(-1, 1), prediction.reshape(-1, 1)), "entry")
+    found = average_precisions(truth.reshape(-1, 1), prediction.reshape(-1, 1))
+    return _mean(found, "no hidden entry is open")
 
 
 @metric("multimodal", needs="atac", title="ATAC: AUPRC within peaks (mean)", **BETTER)
 def atac_auprc_peak(truth, prediction):
     """Mean over peaks of the average precision over cells. A constant prediction has the share of
     cells in which the peak is open."""
-    return _one(average_precisions(truth, prediction), "peak")
+    return _mean(average_precisions(truth, prediction), "no peak is open in a hidden cell")
 
 
 @metric(

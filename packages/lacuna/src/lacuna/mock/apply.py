@@ -30,6 +30,8 @@ def _from_mudata(data: MuData) -> tuple[dict[str, Any], list[str], dict[str, Any
         name = OTHER_NAMES.get(word, word)
         if name not in MODALITIES:
             raise ContractError(suggest(word, [*MODALITIES, *OTHER_NAMES], "MuData modality"))
+        if name in found:
+            raise ContractError(f"the MuData has {name} twice, once as '{word}'")
         if part.n_obs != data.n_obs:
             raise ContractError(
                 f"modality '{word}' has {part.n_obs} of {data.n_obs} cells; expected all of them, "

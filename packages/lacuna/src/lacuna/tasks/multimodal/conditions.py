@@ -30,7 +30,6 @@ def scenario(word: str) -> str:
 
 def size(what: str, least: int) -> Callable[[str], int]:
     """Reads a number of `what`, `least` or more."""
-
     return functools.partial(parameters.whole, what=what, least=least)
 
 

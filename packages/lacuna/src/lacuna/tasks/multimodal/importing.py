@@ -147,7 +147,7 @@ def _mosaic() -> Path:
 
 
 def _mudata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
-    place = {name: i for i, name in enumerate(cells)}
+    at = {name: i for i, name in enumerate(cells)}
     parts = {}
     for word, group in file["mod"].items():
         modality = OTHER_NAMES.get(word, word)
@@ -155,11 +155,13 @@ def _mudata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
             raise ContractError(
                 f"{file.filename}: " + suggest(word, [*MODALITIES, *OTHER_NAMES], "modality")
             )
+        if modality in parts:
+            raise ContractError(f"{file.filename} has {modality} twice, once as '{word}'")
         row = np.full(len(cells), -1)
         for i, name in enumerate(_index(group, "obs")):
-            if name not in place:
+            if name not in at:
                 raise ContractError(f"{file.filename}: cell '{name}' of {word} is not in obs")
-            row[place[name]] = i
+            row[at[name]] = i
         matrix = _matrix(file, f"mod/{word}/X", modality)
         parts[modality] = Part(matrix, row, _index(group, "var"), (f"mod/{word}/var", "gene"))
     return {m: parts[m] for m in MODALITIES if m in parts}

@@ -1,6 +1,7 @@
 """From a dataset, or from a seed, to what a model gets and what it is scored against."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -67,14 +68,7 @@ def prepare(
         row = settings.scenario()
         with open_h5ad(whole) as file:
             cells = _cells(file, shifted=bool(row.study_shift or row.batch_shift))
-            seen = Cells(
-                np.ones_like(cells.keep),
-                cells.keep,
-                cells.batch,
-                cells.dataset,
-                cells.split,
-                cells.shifted,
-            )
+            seen = replace(cells, measured=np.ones_like(cells.keep))
             _pose(file, seen, rng, arguments, input, truth)
 
 
@@ -146,7 +140,7 @@ def _observed(question: Question, modality: str) -> bool:
 def _copy_feature_column(out: H5adWriter, file: h5py.File, key: str) -> None:
     stored = file[f"uns/{key}"]
     text = h5py.check_string_dtype(stored.dtype)
-    out.array(f"uns/{key}", [str(v) for v in stored.asstr()[:]] if text else stored[:])
+    out.array(f"uns/{key}", read_strings(stored) if text else stored[:])
 
 
 def _columns(out: H5adWriter, question: Question) -> None:

@@ -1,7 +1,7 @@
 """Which cells keep which modalities, which are there twice, and what is asked for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,13 +75,11 @@ def hide_scenario(cells: Cells, name: str, rng: np.random.Generator) -> Cells:
     scenarios.check_possible(scenario, name, available)
     dealt = assign(scenario, len(cells.split), rng, available, shuffle=True)
     words = np.array(["train", "test"], dtype=object)
-    return Cells(
-        cells.measured,
-        dealt.has & cells.measured,
-        cells.batch,
-        np.array(dealt.dataset_names, dtype=object)[dealt.dataset],
-        words[dealt.test.astype(int)],
-        shifted=True,
+    return replace(
+        cells,
+        keep=dealt.has & cells.measured,
+        dataset=np.array(dealt.dataset_names, dtype=object)[dealt.dataset],
+        split=words[dealt.test.astype(int)],
     )
 
 
@@ -103,7 +101,7 @@ def hide_part(cells: Cells, rng: np.random.Generator) -> Cells:
     for row in np.flatnonzero(chosen):
         keep[row] = False
         keep[row, rng.choice(np.flatnonzero(cells.measured[row]))] = True
-    return Cells(cells.measured, keep, cells.batch, cells.dataset, cells.split, shifted=True)
+    return replace(cells, keep=keep)
 
 
 def pose(cells: Cells, widths: Mapping[str, int], rng: np.random.Generator) -> Question:
