@@ -37,7 +37,9 @@ def test_the_direction_is_told_by_floors_and_ceilings():
 def test_values_outside_of_the_range_are_found():
     found = {("zeros", "plain"): (3.0, None), ("truth", "plain"): (0.0, None)}
     assert in_range(MSE, found).passed
-    assert "(0, 1), but 3 for zeros, plain" in in_range(replace(MSE, range=(0, 1)), found).said
+    above = in_range(replace(MSE, range=(0, 1)), found)
+    assert above.said == "(0, 1), but 3 for zeros, plain"
+    assert "and 1 more" in in_range(replace(MSE, range=(5, 6)), found).said
     nothing = in_range(MSE, {("zeros", "plain"): (None, "no entries")})
     assert (nothing.passed, nothing.said) == (
         False,

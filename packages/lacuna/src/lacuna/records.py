@@ -8,8 +8,6 @@ _STATUS = load("status")["properties"]
 
 #: The fields that say which run a record belongs to.
 IDENTITY = tuple(load("run")["properties"])
-#: What may become of a run.
-STATUSES = tuple(_STATUS["status"]["enum"])
 #: Statuses of a run that should have given a score and did not.
 FAILURES = tuple(load("status")["$defs"]["failure"]["enum"])
 #: What is measured of a run, or counted.

@@ -110,7 +110,8 @@ def in_range(metric: Metric, found: Mapping[Any, Found]) -> Check:
     ]
     said = f"{len(values)} values from {min(values.values()):.4g} to {max(values.values()):.4g}"
     if out:
-        said = f"{metric.range}, but {out[0]}, and {len(out) - 1} more"
+        more = f", and {len(out) - 1} more" if out[1:] else ""
+        said = f"{metric.range}, but {out[0]}{more}"
     return Check("range", not out, said, "mend the range of the decorator, or the function")
 
 

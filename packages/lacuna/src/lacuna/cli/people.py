@@ -111,8 +111,8 @@ def summary(outcomes: Sequence[Outcome]) -> int:
     for outcome in outcomes:
         reason = f": {outcome.reason}" if outcome.reason else ""
         word = "FAIL" if outcome.failed else "pass" if outcome.status == "ok" else "skip"
-        label = "" if outcome.status == "ok" else f"{outcome.status}"
-        print(f"{word}  {outcome.what}{'  ' + label if label else ''}{reason}")
+        label = "" if outcome.status == "ok" else f"  {outcome.status}"
+        print(f"{word}  {outcome.what}{label}{reason}")
     counts = Counter(outcome.status for outcome in outcomes)
     print(", ".join(f"{n} {status}" for status, n in counts.most_common()) or "nothing to do")
     return int(any(outcome.failed for outcome in outcomes))

@@ -17,6 +17,7 @@ from typing import Any
 
 from lacuna import local, parameters, seeds, watched
 from lacuna.genome import files
+from lacuna.plan.runs import ENTRY
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
 from lacuna.setup.registry import Recipe
@@ -230,7 +231,7 @@ def _run_model(
 def call(recipe: Recipe, words: Sequence[Any]) -> str | None:
     """Run a model's entry in its environment; None, or why it failed. What it says of its progress
     goes to the terminal."""
-    entry = recipe.manifest.get("entry", ["python", "-m", "lacuna_contract.harness", "main.py"])
+    entry = recipe.manifest.get("entry", ENTRY)
     model = recipe.env / "model"
     program = [str(model / w) if (model / w).is_file() else w for w in entry]
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
