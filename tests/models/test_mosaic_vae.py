@@ -373,8 +373,9 @@ def test_a_model_that_there_is_not(few, capsys):
     assert "Did you mean 'mosaic_vae'" in capsys.readouterr().err
 
 
-def test_nothing_tells_how_the_modalities_belong_together(tmp_path, capsys):
+def test_cells_of_one_modality_each_are_joined_by_known_genes(tmp_path, capsys):
     config = mock(tmp_path, "unpaired", *FEW)
+    assert train(config, tmp_path / "out", "epochs=2") == 0
     with h5py.File(tmp_path / "unpaired.h5ad", "r+") as file:
         del file["uns/peak_gene"]
     assert train(config, tmp_path / "out") == 1

@@ -18,13 +18,14 @@ from typing import Any
 
 import yaml
 
-from lacuna import local, tasks, watched
+from lacuna import local, watched
 from lacuna.mock.config import Config, read_config
 from lacuna.mock.layout import PLACES
 from lacuna.report.svg import Panel, asset, axis
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
 from lacuna.setup.registry import Recipe
+from lacuna.tasks.multimodal.importing import import_dataset
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_column, read_names
 from lacuna_contract.schema import read_json
@@ -156,7 +157,7 @@ def train(
     with tempfile.TemporaryDirectory(prefix="lacuna-train-") as folder:
         room = Path(folder)
         row = {"dataset": config.file.stem, "task": TASK}
-        tasks.load(TASK).import_dataset(row, config.file, room / "raw.h5ad")
+        import_dataset(row, config.file, room / "raw.h5ad", scored=False)
         write_input(room / "raw.h5ad", room / "input.h5ad")
         (room / "params.json").write_text(json.dumps(given))
         words = [recipe.env / "bin/python", "-P", "-m", "lacuna_contract.harness"]

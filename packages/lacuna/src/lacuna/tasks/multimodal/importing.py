@@ -76,11 +76,14 @@ class Part:
         )
 
 
-def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) -> str | None:
+def import_dataset(
+    row: Mapping[str, Any], source: Path | None, output: Path, *, scored: bool = True
+) -> str | None:
     """A built-in dataset, or a person's own .h5ad or .h5mu, in the raw form.
 
     Of "mock" there is nothing to import: its cells are made with each condition. `ContractError`
-    for what cannot be used, and for a column of the sheet that would do nothing.
+    for what cannot be used, and for a column of the sheet that would do nothing. Data that are
+    only trained on, and not `scored`, may have one modality in each cell.
     """
     if given := [name for name in UNUSED if row.get(name)]:
         raise ContractError(
@@ -108,7 +111,7 @@ def import_dataset(row: Mapping[str, Any], source: Path | None, output: Path) ->
         parts = {name: replace(part, row=part.row[keep]) for name, part in parts.items()}
         if "rna" not in parts:
             raise ContractError(f"{source} has no RNA; there are: {', '.join(parts) or 'none'}")
-        _check_cells(parts, cells, source)
+        _check_cells(parts, cells, source, scored)
         out = stack.enter_context(H5adWriter(output, cells, parts["rna"].features))
         _write_columns(out, file, parts, row, keep)
         for modality, part in parts.items():
@@ -267,7 +270,7 @@ def _check_absent(file: h5py.File, modality: str, part: Part, cells: list[str]) 
             )
 
 
-def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path) -> None:
+def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path, scored: bool) -> None:
     measured = np.zeros(len(cells), dtype=np.int64)
     for modality, part in parts.items():
         if len(set(part.features)) < len(part.features):
@@ -289,7 +292,7 @@ def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path) -> N
     if not measured.all():
         first = cells[int(measured.argmin())]
         raise ContractError(f"{source}: cell '{first}' has no modality; expected one or more")
-    if measured.max() < 2:
+    if scored and measured.max() < 2:
         raise ContractError(
             f"{source}: no cell has more than one modality (there is {', '.join(parts)}): what a "
             "cell lacks is not known, so nothing could be hidden and scored. Expected two or "
