@@ -126,6 +126,8 @@ def test_mudata_of_the_same_cells(paired):
     few = mudata.MuData({"rna": rna, "adt": adt[:50].copy()})
     with pytest.raises(ContractError, match="has 50 of 120 cells"):
         apply_scenario(few, "mosaic", seed=0)
+    with pytest.raises(ContractError, match="share of cohort 'bridge' is 'half'; expected 0 to 1"):
+        apply_scenario(few, "bridge", seed=0, shares={"bridge": "half"})
     odd = mudata.MuData({"rna": rna, "methylation": adt.copy()})
     with pytest.raises(ContractError, match="unknown MuData modality 'methylation'"):
         apply_scenario(odd, "mosaic", seed=0)

@@ -375,7 +375,11 @@ def test_a_model_that_there_is_not(few, capsys):
 
 def test_cells_of_one_modality_each_are_joined_by_known_genes(tmp_path, capsys):
     config = mock(tmp_path, "unpaired", *FEW)
-    assert train(config, tmp_path / "out", "epochs=2") == 0
+    assert train(config, tmp_path / "out", "epochs=4", "starts=3", "start_epochs=2") == 0
+    details = json.loads((tmp_path / "out/metadata.json").read_text())["details"]
+    # The best start is the one that is trained, with the random numbers that it had.
+    assert len(set(details["starts"])) == 3
+    assert min(details["history"]["held_out"][:2]) == min(details["starts"])
     with h5py.File(tmp_path / "unpaired.h5ad", "r+") as file:
         del file["uns/peak_gene"]
     assert train(config, tmp_path / "out") == 1

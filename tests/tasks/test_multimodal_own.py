@@ -84,6 +84,11 @@ def test_a_mosaic_of_ones_own_hides_one_of_several(own, tmp_path):
     twice.write_h5mu(tmp_path / "twice.h5mu")
     with pytest.raises(ContractError, match="twice.h5mu has adt twice, once as 'prot'"):
         imported(tmp_path / "twice.h5mu", tmp_path)
+    with h5py.File(tmp_path / "own.h5mu", "r+") as file:
+        names = file["mod/adt/obs/_index"]
+        names[1] = names[0]
+    with pytest.raises(ContractError, match="own.h5mu, modality adt: cell names repeat: "):
+        imported(tmp_path / "own.h5mu", tmp_path)
 
 
 def test_cells_without_a_second_modality(own, tmp_path):

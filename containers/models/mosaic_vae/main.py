@@ -5,18 +5,18 @@ import torch
 from inputs import read
 from network import MosaicVAE
 from prediction import embed, impute
-from training import Schedule, fit
+from training import Schedule, best_start, fit
 
 from lacuna_contract import NotApplicable, model
 
 
-def linked(data) -> bool:
-    """Whether all modalities can be held in one space: by cells that have two of them, or by
-    knowing which gene a peak or a protein belongs to."""
+def linked(data, by_genes: bool) -> bool:
+    """Whether all modalities can be held in one space: by cells that have two of them or, if
+    `by_genes`, by knowing which gene a peak or a protein belongs to."""
     names = list(data.counts)
     pairs = [{a, b} for a in names for b in names if (data.has[a] & data.has[b]).any()]
-    known = [name for name in data.gene_of if "rna" in names and (data.gene_of[name] >= 0).any()]
-    pairs += [{"rna", name} for name in known]
+    if by_genes and "rna" in names:
+        pairs += [{"rna", name} for name, gene in data.gene_of.items() if (gene >= 0).any()]
     reached = set(names[:1])
     for _ in names:
         reached = reached.union(*(pair for pair in pairs if pair & reached))
@@ -27,31 +27,43 @@ def linked(data) -> bool:
 def predict(
     data, *, latent=16, width=32, rank=32, dropout=0.1, likelihood="nb", epochs=200, batch=128,
     rate=0.02, expert_rate=0.003, warm_up=10, muted=0.5, patience=30, held_out=0.1, batch_sd=0.3,
-    save_every=10, state=None, resume=False, seed=0, device="cpu", threads=1,
+    starts=5, start_epochs=30, save_every=10, state=None, resume=False, seed=0, device="cpu",
+    threads=1,
 ):  # fmt: skip
     """A mosaic variational autoencoder, trained as long as held-out cells gain by it."""
     if likelihood not in ("nb", "zinb"):
         raise ValueError(f"likelihood is '{likelihood}'; expected 'nb' or 'zinb'")
     how = Schedule(
         epochs=epochs, batch=batch, rate=rate, expert_rate=expert_rate, warm_up=warm_up,
-        muted=muted, patience=patience, held_out=held_out, batch_sd=batch_sd, save_every=save_every,
-        seed=seed,
+        muted=muted, patience=patience, held_out=held_out, batch_sd=batch_sd, starts=starts,
+        start_epochs=start_epochs, save_every=save_every, seed=seed,
     )  # fmt: skip
     if data.n_cells < 10:
         raise NotApplicable(f"there are {data.n_cells} cells, fewer than 10, to learn from")
-    if not linked(data):
+    if not linked(data, by_genes=True):
         raise NotApplicable(
             "no cell has two modalities, and uns does not say which gene a peak or protein belongs "
             "to: nothing tells how the modalities belong together"
         )
     torch.set_num_threads(threads)
-    torch.manual_seed(seed)
     cells = read(data, rank, seed)
-    net = MosaicVAE(
-        cells, data.gene_of, latent=latent, width=width, dropout=dropout,
-        zero_inflated=likelihood == "zinb",
-    ).to(device)  # fmt: skip
-    cells = cells.to(device)
+    on_device = cells.to(device)
+
+    def begun(start: int) -> MosaicVAE:
+        """A network to train, with the random numbers of its training."""
+        torch.manual_seed(seed + 1000 * start)
+        return MosaicVAE(
+            cells, data.gene_of, latent=latent, width=width, dropout=dropout,
+            zero_inflated=likelihood == "zinb",
+        ).to(device)  # fmt: skip
+
+    first, tried = 0, {}
+    if starts > 1 and not resume and not linked(data, by_genes=False):
+        # Genes alone say which clusters of two modalities are one, and some starts take them for
+        # others and keep to that. Those do not describe the cells as well.
+        first, losses = best_start(begun, on_device, how)
+        tried = {"starts": [round(loss, 4) for loss in losses]}
+    net, cells = begun(first), on_device
     sizes = {"latent": latent, "width": width, "rank": rank}
     progress = fit(net, cells, how, state and Path(state), resume, sizes)
     mean, var, facts = embed(net, cells)
@@ -61,4 +73,4 @@ def predict(
     }
     history = {name: np.round(x, 4).tolist() for name, x in progress.history.items()}
     details = facts | {"best_epoch": progress.best + 1, "epochs": progress.epochs}
-    return mean.cpu().numpy(), imputed, details | {"history": history}
+    return mean.cpu().numpy(), imputed, details | tried | {"history": history}

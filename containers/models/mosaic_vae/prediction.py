@@ -5,10 +5,13 @@ the depth that the measurement would have had. The linear predictor of an entry 
 so no random numbers are needed.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from inputs import CHUNK, Cells
 from network import MosaicVAE, divergence
+from torch import Tensor
 from torch.nn import functional as F
 
 NODES, MASSES = np.polynomial.hermite_e.hermegauss(7)
@@ -17,7 +20,7 @@ ACTIVE = 0.01  # variance of a dimension's mean over cells, above which the dime
 
 
 @torch.no_grad()
-def embed(net: MosaicVAE, cells: Cells) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
+def embed(net: MosaicVAE, cells: Cells) -> tuple[Tensor, Tensor, dict[str, float]]:
     """Posterior mean and variance of all cells, and facts about the latent dimensions."""
     net.eval()
     parts = [
@@ -33,7 +36,7 @@ def embed(net: MosaicVAE, cells: Cells) -> tuple[torch.Tensor, torch.Tensor, dic
     return mean, var, facts
 
 
-def average(function, mean, var):
+def average(function: Callable[[Tensor], Tensor], mean: Tensor, var: Tensor) -> Tensor:
     """E[function(x)] for x normal."""
     sd = var.clamp(min=0).sqrt()
     return sum(
@@ -42,7 +45,10 @@ def average(function, mean, var):
 
 
 @torch.no_grad()
-def impute(net, cells, name, mean, var, rows, features) -> np.ndarray:
+def impute(
+    net: MosaicVAE, cells: Cells, name: str, mean: Tensor, var: Tensor, rows: np.ndarray,
+    features: np.ndarray,
+) -> np.ndarray:  # fmt: skip
     """A modality of some cells and features: expected counts of RNA, probabilities of ATAC, the
     expected log1p of ADT. float32 (rows, features)."""
     device = mean.device
@@ -55,7 +61,9 @@ def impute(net, cells, name, mean, var, rows, features) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros((0, len(features)), np.float32)
 
 
-def _impute(net, name, mean, var, batch, features):
+def _impute(
+    net: MosaicVAE, name: str, mean: Tensor, var: Tensor, batch: Tensor, features: Tensor
+) -> Tensor:
     eta, spread = net.predictor(name, mean, batch)
     weights, doubt = net.decoders[name].weights(net.genes(name))
     spread = spread + var @ (weights[1:] ** 2 + doubt[1:])

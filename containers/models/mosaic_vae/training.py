@@ -2,8 +2,8 @@
 
 import copy
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,25 @@ from torch import Tensor
 from lacuna_contract.errors import ContractError
 
 #: Whole numbers of a schedule, and the least that each can be.
-LEAST = {"epochs": 1, "batch": 2, "warm_up": 0, "patience": 1, "save_every": 1}
+LEAST = {
+    "epochs": 1, "batch": 2, "warm_up": 0, "patience": 1, "starts": 1, "start_epochs": 1,
+    "save_every": 1,
+}  # fmt: skip
 SAY_EVERY = 10  # epochs between reports of the loss
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How to train. epochs: at most; batch: cells of a step; rate, expert_rate: learning rates of
-    decoders and of experts; warm_up: epochs over which both KL terms
-    come in, and after which patience begins; muted: chance
-    that a cell with several modalities shows only some; patience: epochs without improvement until
-    the end, with the rates halved at each third of it; held_out: share of cells that are not
-    trained on; batch_sd: prior standard deviation of batch offsets; save_every: epochs between
-    checkpoints; seed: which cells are held out."""
+    """How to train.
+
+    epochs: at most; batch: cells of a step; rate, expert_rate: learning rates of decoders and of
+    experts; warm_up: epochs over which both KL terms come in, and after which patience begins;
+    muted: chance that a cell with several modalities shows only some; patience: epochs without
+    improvement until the end, with the rates halved at each third of it; held_out: share of cells
+    that are not trained on; batch_sd: prior standard deviation of batch offsets; starts: how many
+    are tried for start_epochs each, where the best of them is trained; save_every: epochs between
+    checkpoints; seed: which cells are held out.
+    """
 
     epochs: int
     batch: int
@@ -39,6 +45,8 @@ class Schedule:
     patience: int
     held_out: float
     batch_sd: float
+    starts: int
+    start_epochs: int
     save_every: int
     seed: int
 
@@ -223,6 +231,20 @@ def fit(
         save(state, net, optimiser, progress, sizes)
     net.load_state_dict(progress.weights)
     return progress
+
+
+def best_start(
+    begun: Callable[[int], MosaicVAE], cells: Cells, how: Schedule
+) -> tuple[int, list[float]]:
+    """Which start has the lowest loss of held-out cells after a few epochs; the losses of all."""
+    brief, losses = replace(how, epochs=min(how.epochs, how.start_epochs)), []
+    for start in range(how.starts):
+        progress = fit(begun(start), cells, brief)
+        losses.append(min(progress.history["held_out"]))
+        print(
+            f"start {start + 1}/{how.starts}: of held-out cells {losses[-1]:.6g}", file=sys.stderr
+        )
+    return int(np.argmin(losses)), losses
 
 
 def shape(net: MosaicVAE) -> dict[str, list[int]]:

@@ -8,6 +8,7 @@ new row of `SCENARIOS`; no other line of the generator knows their names.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 
@@ -164,8 +165,8 @@ def customise(
         if word not in known:
             raise ContractError(suggest(word, known, f"cohort of scenario '{name}'"))
     for word, share in shares.items():
-        if not 0 <= share <= 1:
-            raise ContractError(f"the share of cohort '{word}' is {share}; expected 0 to 1")
+        if not isinstance(share, Real) or not 0 <= share <= 1:
+            raise ContractError(f"the share of cohort '{word}' is {share!r}; expected 0 to 1")
     others = sum(c.share for c in row.cohorts if c.name not in shares)
     rest = 1 - sum(shares.values())
     if rest < -1e-9 or (others == 0 and abs(rest) > 1e-9):

@@ -161,7 +161,9 @@ def _mudata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
         if modality in parts:
             raise ContractError(f"{file.filename} has {modality} twice, once as '{word}'")
         row = np.full(len(cells), -1)
-        for i, name in enumerate(_index(group, "obs")):
+        own = _index(group, "obs")
+        check_unique(own, f"{file.filename}, modality {word}")
+        for i, name in enumerate(own):
             if name not in at:
                 raise ContractError(f"{file.filename}: cell '{name}' of {word} is not in obs")
             row[at[name]] = i
