@@ -80,5 +80,8 @@ def _scores(board: Board, entries: Sequence[Entry], left: int) -> Panel:
 
 
 def _row_name(entry: Entry) -> str:
-    rank = f"{entry.rank}{'=' if entry.tied else '.'} " if entry.ranked else ""
-    return rank + entry.name
+    if entry.ranked:
+        return f"{entry.rank}{'=' if entry.tied else '.'} {entry.name}"
+    # A score over some of the comparisons is no score of the same thing.
+    some = entry.control is None and entry.done < entry.expected
+    return f"{entry.name} ({entry.done} of {entry.expected})" if some else entry.name

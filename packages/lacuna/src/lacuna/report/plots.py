@@ -46,7 +46,7 @@ def cost(board: Board, look: Mapping[str, Look]) -> Figure | None:
         if quality.low < 0 < quality.high:
             panel.guide(0)
         panel.line(_frontier([(unit(getattr(e, field)), e.score.mean) for e in known
-                              if e.control is None], panel.x), "frontier")  # fmt: skip
+                              if e.ranked], panel.x), "frontier")  # fmt: skip
         # Models last, so that their marks lie on top and are labelled first.
         for entry in sorted(known, key=lambda e: e.control is None):
             x, y, own = unit(getattr(entry, field)), entry.score.mean, look[entry.name]
@@ -66,8 +66,8 @@ def cost(board: Board, look: Mapping[str, Look]) -> Figure | None:
         return None
     return Figure(
         "Quality against cost",
-        "Up and to the left is better. The line joins the models that no other model beats at "
-        "less cost; seconds and memory are medians over runs of the model's whole command, as "
+        "Up and to the left is better. The line joins the ranked models that no other of them "
+        "beats at less cost; seconds and memory are medians over runs of the model's whole command, as "
         "measured from outside. A control far from every model is not drawn.",
         panels,
     )
