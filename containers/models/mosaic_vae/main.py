@@ -27,7 +27,7 @@ def linked(data, by_genes: bool) -> bool:
 def predict(
     data, *, latent=16, width=32, rank=32, dropout=0.1, likelihood="nb", epochs=200, batch=128,
     rate=0.02, expert_rate=0.003, warm_up=10, muted=0.5, patience=30, held_out=0.1, batch_sd=0.3,
-    starts=5, start_epochs=30, save_every=10, state=None, resume=False, seed=0, device="cpu",
+    starts=8, start_epochs=15, save_every=10, state=None, resume=False, seed=0, device="cpu",
     threads=1,
 ):  # fmt: skip
     """A mosaic variational autoencoder, trained as long as held-out cells gain by it."""
