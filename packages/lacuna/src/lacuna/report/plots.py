@@ -67,8 +67,8 @@ def cost(board: Board, look: Mapping[str, Look]) -> Figure | None:
     return Figure(
         "Quality against cost",
         "Up and to the left is better. The line joins the ranked models that no other of them "
-        "beats at less cost; seconds and memory are medians over runs of the model's whole command, as "
-        "measured from outside. A control far from every model is not drawn.",
+        "beats at less cost; seconds and memory are medians over runs of the model's whole "
+        "command, as measured from outside. A control far from every model is not drawn.",
         panels,
     )
 
