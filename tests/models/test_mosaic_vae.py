@@ -225,6 +225,15 @@ def test_a_checkpoint_of_another_shape_is_refused(few, whole, tmp_path, capsys):
     assert "it has latent=16, this run latent=4" in said
 
 
+def test_what_a_resumed_training_cannot_change_is_refused(few, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "out")
+    before = (tmp_path / "out/checkpoint.pt").read_bytes()
+    assert train(few, tmp_path / "out", "rate=0.001", "held_out=0.2", "--resume") == 1
+    said = capsys.readouterr().err
+    assert "was trained with rate=0.02, held_out=0.1, and this run has rate=0.001" in said
+    assert (tmp_path / "out/checkpoint.pt").read_bytes() == before
+
+
 def test_a_checkpoint_of_other_data_is_refused(whole, tmp_path, capsys):
     shutil.copytree(whole, tmp_path / "out")
     other = mock(tmp_path, "mosaic", *FEW, "--genes", "41")

@@ -198,6 +198,7 @@ def flags_with_a_gap(adata):
         (lambda a: a.obs.__setitem__("split", "valid"), "unknown split 'valid'"),
         (lambda a: a.uns.update(adt_gene=[0, 1]), "uns['adt_gene'] has 2 entries; expected 5, a"),
         (lambda a: a.uns.update(adt_gene=[0, 1, 2, 3, 30]), "holds 30 for protein 'adt_4'; expe"),
+        (lambda a: a.uns.update(adt_gene=["CD3E"] * 5), "names no gene of the RNA (it has 'CD3E' "),
         (lambda a: a.uns.update(adt_gene=[0.0] * 5), "or their positions as integers from 0 to 29"),
     ],
 )

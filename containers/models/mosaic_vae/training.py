@@ -21,6 +21,8 @@ LEAST = {
     "save_every": 1,
 }  # fmt: skip
 SAY_EVERY = 10  # epochs between reports of the loss
+#: Of a schedule, what a training that goes on may have changed.
+FREE = ("epochs", "patience", "starts", "start_epochs", "save_every")
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def fit(
         [{"params": experts, "lr": how.expert_rate}, {"params": others, "lr": how.rate}]
     )
     sizes = dict(sizes or {})
-    progress = load(state, net, optimiser, sizes) if resume else Progress()
+    progress = load(state, net, optimiser, sizes, how) if resume else Progress()
     device = cells.batch.device
     inside, out = inside.to(device), out.to(device)
     for epoch in range(progress.epochs, how.epochs):
@@ -226,9 +228,9 @@ def fit(
             losses = f"loss {seen['train']:.6g}, of held-out cells {score:.6g}"
             print(f"epoch {epoch + 1}/{how.epochs}: {losses}", file=sys.stderr)
         if state and (epoch + 1) % how.save_every == 0:
-            save(state, net, optimiser, progress, sizes)
+            save(state, net, optimiser, progress, sizes, how)
     if state:
-        save(state, net, optimiser, progress, sizes)
+        save(state, net, optimiser, progress, sizes, how)
     net.load_state_dict(progress.weights)
     return progress
 
@@ -252,14 +254,21 @@ def shape(net: MosaicVAE) -> dict[str, list[int]]:
     return {name: list(x.shape) for name, x in net.state_dict().items()}
 
 
-def listed(sizes: Mapping[str, int], names: Sequence[str]) -> str:
+def listed(sizes: Mapping[str, Any], names: Sequence[str]) -> str:
     """Some of the parameters as they are given: "latent=12, width=32"."""
     return ", ".join(f"{name}={sizes[name]}" for name in names)
 
 
+def fixed(how: Schedule) -> dict[str, Any]:
+    """What a training that goes on must have kept: rates come back with the optimiser, and other
+    cells held out would be some that were trained on."""
+    return {name: value for name, value in vars(how).items() if name not in FREE}
+
+
 def save(
-    path: Path, net: MosaicVAE, optimiser: Any, progress: Progress, sizes: Mapping[str, int]
-) -> None:
+    path: Path, net: MosaicVAE, optimiser: Any, progress: Progress, sizes: Mapping[str, int],
+    how: Schedule,
+) -> None:  # fmt: skip
     """Write a checkpoint; a reader finds the old one or the new one, never half of one."""
     half = path.with_name(f".{path.name}.half")
     content = {
@@ -270,13 +279,17 @@ def save(
         "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "progress": vars(progress),
         "sizes": dict(sizes),
+        "schedule": fixed(how),
     }
     torch.save(content, half)
     half.replace(path)
 
 
-def load(path: Path | None, net: MosaicVAE, optimiser: Any, sizes: Mapping[str, int]) -> Progress:
-    """Go back to a checkpoint. `ContractError` when there is none, or it is of another shape."""
+def load(
+    path: Path | None, net: MosaicVAE, optimiser: Any, sizes: Mapping[str, int], how: Schedule
+) -> Progress:
+    """Go back to a checkpoint. `ContractError` when there is none, or it is of another shape or
+    schedule."""
     if path is None or not path.is_file():
         raise ContractError(f"there is no checkpoint {path} to resume from")
     content = torch.load(path, weights_only=True)
@@ -295,6 +308,12 @@ def load(path: Path | None, net: MosaicVAE, optimiser: Any, sizes: Mapping[str, 
             + "; was it trained on other data?"
         )
         raise ContractError(f"{path} is a checkpoint of another network: {said}")
+    theirs, ours = content["schedule"], fixed(how)
+    if other := [name for name in ours if theirs[name] != ours[name]]:
+        raise ContractError(
+            f"{path} was trained with {listed(theirs, other)}, and this run has "
+            f"{listed(ours, other)}: resume with the same, or train anew without --resume"
+        )
     net.load_state_dict(content["network"])
     optimiser.load_state_dict(content["optimiser"])
     torch.set_rng_state(content["random"])

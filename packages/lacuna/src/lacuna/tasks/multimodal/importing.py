@@ -366,7 +366,14 @@ def _gene_of(file: h5py.File, modality: str, part: Part, genes: list[str]) -> np
         )
     if found.dtype.kind == "U":
         position = {gene: i for i, gene in enumerate(genes)}
-        return np.array([position.get(word, -1) for word in found], dtype=np.int32)
+        named = np.array([position.get(word, -1) for word in found], dtype=np.int32)
+        if any(found) and (named < 0).all():
+            first = next(word for word in found if word)
+            raise ContractError(
+                f"{where} names no gene of the RNA (it has '{first}' and others; the RNA has "
+                f"'{genes[0]}' and others); expected names as in the RNA's var, or no such entry"
+            )
+        return named
     wrong = np.ones(len(found), dtype=bool)
     if found.dtype.kind in "iu":
         wrong = (found < -1) | (found >= len(genes))
