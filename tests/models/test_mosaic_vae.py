@@ -317,6 +317,15 @@ def test_the_configuration_of_an_own_dataset(few, whole, tmp_path):
         np.testing.assert_array_equal(values, imputed(tmp_path / "out")[name])
 
 
+def test_keys_name_what_the_file_has(few, tmp_path, capsys):
+    shutil.copy(few.with_suffix(".h5ad"), tmp_path / "cells.h5ad")
+    (tmp_path / "own.yaml").write_text("data: {file: cells.h5ad, keys: {rna: {X: X}}}\n")
+    assert train(tmp_path / "own.yaml", tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert "keys names rna, and " in said
+    assert "cells.h5ad has rna, atac, adt: training reads all that a file has" in said
+
+
 def test_from_what_is_written_for_all_scenarios(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert generate_all_mock_data(FEW) == 0

@@ -102,6 +102,13 @@ def test_a_model_that_lacks_a_score_is_shown_and_not_ranked(report):
     assert (good["comparisons"], good["comparisons_expected"]) == (4, 6)
     assert (good["score"]["low"], good["score"]["high"]) == (None, None)
     assert board(out)["poor"]["rank"] == 1
+    drawn = (out / "leaderboard.svg").read_text()
+    assert "good (4 of 6)" in drawn
+    assert "1. poor" in drawn
+    # The frontier is of what is ranked: poor's mark is where it lies, though good is better.
+    frontier = re.search(r'<path class="line frontier" d="M[-.0-9]+ ([-.0-9]+)', drawn)
+    poor = re.search(r'd="M[-.0-9]+ ([-.0-9]+)[^>]*><title>poor: [^,<]*, ', drawn)
+    assert frontier[1] == poor[1]
 
 
 def test_an_undefined_metric_leaves_the_model_unranked(report):

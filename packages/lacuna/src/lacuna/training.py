@@ -16,11 +16,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from lacuna import local, watched
 from lacuna.mock.config import Config, read_config
-from lacuna.mock.layout import PLACES
+from lacuna.mock.layout import OTHER_NAMES, PLACES
 from lacuna.report.svg import Panel, asset, axis
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
@@ -132,8 +133,21 @@ def check_config(config: Config) -> None:
         raise ContractError(f"{config.file}: no such file{maker}")
     for name, where in config.keys.items():
         expected = {"mod": name} if config.file.suffix == ".h5mu" else PLACES[name]
-        if where != expected:
+        if {k: OTHER_NAMES.get(v, v) if k == "mod" else v for k, v in where.items()} != expected:
             raise ContractError(f"keys['{name}'] is {where}; training reads {expected}")
+
+
+def check_keys(config: Config, raw: Path) -> None:
+    """`ContractError` where `keys` does not name the modalities of an imported dataset."""
+    with open_h5ad(raw) as file:
+        # Mock data have a place for each modality, measured or not.
+        has = {m: read_column(file, "obs", f"has_{m}") for m in MODALITIES if SLOTS[m] in file}
+    there = [name for name, cells in has.items() if np.any(cells)]
+    if set(config.keys) != set(there):
+        raise ContractError(
+            f"keys names {', '.join(config.keys)}, and {config.file} has {', '.join(there)}: "
+            "training reads all that a file has"
+        )
 
 
 def train(
@@ -158,6 +172,7 @@ def train(
         room = Path(folder)
         row = {"dataset": config.file.stem, "task": TASK}
         import_dataset(row, config.file, room / "raw.h5ad", scored=False)
+        check_keys(config, room / "raw.h5ad")
         write_input(room / "raw.h5ad", room / "input.h5ad")
         (room / "params.json").write_text(json.dumps(given))
         words = [recipe.env / "bin/python", "-P", "-m", "lacuna_contract.harness"]
