@@ -149,6 +149,15 @@ def test_foscttm_by_its_definition(space):
     assert Space(np.ones_like(known.z), known).foscttm() == 0.5
 
 
+def test_foscttm_of_many_twins_is_that_of_some(space, monkeypatch):
+    one, known, _, _ = space
+    whole = one.foscttm()
+    monkeypatch.setattr(embedding, "MOST_TWINS", 30)
+    some = one.foscttm()
+    assert some == Space(one._whole, known).foscttm(), "the same rows for every model"
+    assert 0 < abs(some - whole) < 0.1
+
+
 def test_label_transfer_as_sklearn_has_it(space):
     one, _, _, cluster = space
     x, right = one._whole, []

@@ -15,6 +15,8 @@ from lacuna_contract.tasks.multimodal import MODALITIES
 
 #: More cells than this are not looked at, nor more than this for all pairs of distances.
 MOST_CELLS, MOST_PAIRED = 5_000, 1_000
+#: Of more rows that are there twice, so many are drawn: each is compared with all cells.
+MOST_TWINS = 2_000
 NEIGHBOURS = {"graph_connectivity": 15, "kbet_per_label": 50, "ilisi_knn": 90, "clisi_knn": 90}
 TRANSFER = 15
 #: jax compiles for each shape; embeddings of about one width share what it made.
@@ -61,6 +63,11 @@ def exact_neighbours(points: np.ndarray, n_neighbors: int) -> Any:
     return scib().nearest_neighbors.NeighborsResults(indices=near, distances=distances)
 
 
+def _patterns(has: np.ndarray) -> np.ndarray:
+    """Which modalities each cell has, as one number."""
+    return has @ (1 << np.arange(len(MODALITIES)))
+
+
 class Space:
     """An embedding (cells, dimensions) and what is `known` of the cells."""
 
@@ -85,8 +92,8 @@ class Space:
 
     def groups(self) -> np.ndarray:
         """What cells differ by that should not matter, batch and modalities, as codes."""
-        patterns = self._known.has @ (1 << np.arange(len(MODALITIES)))
-        words = np.char.add(self._known.batch.astype(str), patterns.astype(str))[self._rows]
+        patterns = _patterns(self._known.has).astype(str)
+        words = np.char.add(self._known.batch.astype(str), patterns)[self._rows]
         found = np.unique(words, return_inverse=True)[1]
         if found.max() == 0:
             raise Undefined("all cells are of one batch and have the same modalities")
@@ -138,16 +145,19 @@ class Space:
         if self._known.no_twins:
             raise Undefined(f"no cell is there twice: {self._known.no_twins}")
         rows = np.flatnonzero(twin >= 0)
-        alone = has.sum(axis=1) == 1
-        fractions = []
-        for row in rows:
-            other = twin[row]
+        if len(rows) > MOST_TWINS:
+            rows = np.sort(np.random.default_rng(0).choice(rows, MOST_TWINS, replace=False))
+        pattern, alone = _patterns(has), has.sum(axis=1) == 1
+        fractions = np.empty(len(rows))
+        for kind in np.unique(pattern[twin[rows]]):
             # All cells that look like the match, from whichever batch.
-            candidates = np.flatnonzero(alone & (has == has[other]).all(axis=1))
-            far = np.sum((self._whole[candidates] - self._whole[row]) ** 2, axis=1)
-            mine = far[candidates == other][0]
-            closer = np.sum(far < mine) + 0.5 * (np.sum(far == mine) - 1)
-            fractions.append(closer / max(1, len(candidates) - 1))
+            candidates = np.flatnonzero(alone & (pattern == kind))
+            points = self._whole[candidates]
+            for i in np.flatnonzero(pattern[twin[rows]] == kind):
+                far = np.sum((points - self._whole[rows[i]]) ** 2, axis=1)
+                mine = far[candidates == twin[rows[i]]][0]
+                closer = np.sum(far < mine) + 0.5 * (np.sum(far == mine) - 1)
+                fractions[i] = closer / max(1, len(candidates) - 1)
         return float(np.mean(fractions))
 
     def label_transfer(self) -> float:
