@@ -2,7 +2,6 @@
 are scored by it."""
 
 import argparse
-import os
 import sys
 import tempfile
 import traceback
@@ -16,9 +15,9 @@ from lacuna.authoring.places import Venv
 from lacuna.authoring.subject import Subject
 from lacuna.authoring.verdicts import Check, show
 from lacuna.metrics.registry import Metric
-from lacuna.setup import environments
+from lacuna.setup import scoring
 from lacuna.setup.common import SetupError
-from lacuna.setup.registry import Recipe, models, stages
+from lacuna.setup.registry import Recipe, models
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.schema import read_json
 
@@ -153,17 +152,6 @@ def direction(metric: Metric, plain: Mapping[str, Found], ceilings: set[str]) ->
     return Check("direction", passed, f"{metric.direction} is better: {said}", todo)
 
 
-def in_the_environment_that_scores(task: str, words: Sequence[str]) -> None:
-    """Start again in the environment of the stage that scores this task, unless this is it."""
-    there = {stage.name: stage for stage in stages()}
-    stage = there.get(f"evaluate_{task}", there["evaluate"])
-    if Path(sys.prefix) != stage.env:
-        environments.build(stage)
-        python = str(stage.env / "bin/python")
-        program = f"import sys; from {__name__} import main; sys.exit(main())"
-        os.execv(python, [python, "-P", "-c", program, *words])  # never returns
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """``bin/check-metric``; 1 when a check failed."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -173,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verdicts = []
     try:
         metric = find(asked.metric)
-        in_the_environment_that_scores(metric.task, words)
+        scoring.enter(__name__, words, metric.task)
         controls = [
             recipe
             for recipe in models()
