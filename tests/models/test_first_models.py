@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lacuna.authoring.reconstruction import simulate
+from lacuna.authoring.reconstruction import world
 from lacuna.setup.common import ROOT
 from lacuna_contract.authoring import Chunk
 from lacuna_contract.harness import load
@@ -18,7 +18,7 @@ MODELS = ROOT / "containers/models"
 @pytest.fixture
 def data():
     """Counts (cells, genes), what is hidden, and both as a model gets them."""
-    counts = simulate(200, 80, seed=3)
+    counts = world(200, 80, seed=3, hidden=0).counts
     hidden = np.random.default_rng(4).random(counts.shape) < 0.3
     visible = sparse.csr_matrix(np.where(hidden, 0, counts))
     return counts, hidden, Chunk(visible, sparse.csr_matrix(hidden), range(200))
@@ -107,7 +107,7 @@ def test_the_rank_of_svd_is_that_which_predicts_held_out_counts_best(data):
 
 def tiny(cells, genes, kind="hidden"):
     """Counts of few cells and genes; one cell and one gene are hidden as a whole."""
-    counts = simulate(cells, genes, seed=5)
+    counts = world(cells, genes, seed=5, hidden=0).counts
     hidden = np.random.default_rng(6).random(counts.shape) < 0.2
     hidden[0], hidden[:, -1] = True, True
     hidden &= kind == "hidden"
@@ -141,7 +141,7 @@ def test_a_cell_and_a_gene_of_which_nothing_is_seen_get_what_is_usual(name):
 
 def test_thinned_models_are_far_ahead_of_the_floor_and_not_biased():
     rng = np.random.default_rng(7)
-    counts = simulate(200, 80, seed=3)
+    counts = world(200, 80, seed=3, hidden=0).counts
     held = rng.binomial(counts.astype(int), 0.25)
     given = sparse.csr_matrix(counts - held)
     nothing = sparse.csr_matrix(counts.shape, dtype=bool)

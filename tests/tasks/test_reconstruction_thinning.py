@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse, stats
 
 from lacuna import metrics, seeds
-from lacuna.authoring.reconstruction import simulate
+from lacuna.authoring.reconstruction import world
 from lacuna.setup.common import ROOT
 from lacuna.tasks.reconstruction import TASK, masking
 from lacuna.tasks.reconstruction.thinning import thin
@@ -34,7 +34,7 @@ def split(counts, percentage=P, seed=1, step=None):
 
 @pytest.fixture(scope="module")
 def counts():
-    return sparse.csr_matrix(simulate(150, 60, seed=3))
+    return sparse.csr_matrix(world(150, 60, seed=3, hidden=0).counts)
 
 
 @pytest.mark.parametrize("step", [1, 7, 150])

@@ -168,6 +168,3 @@ def kmer_frequencies(codes: np.ndarray, k: int = 4, window: int = 101) -> np.nda
     low, high = np.maximum(middle - half, 0), np.minimum(middle + half + 1, length)
     within = counts[high] - counts[low]
     return within / np.maximum(within.sum(axis=1, keepdims=True), 1)
-
-
-ENCODINGS = {"onehot": one_hot, "kmer": kmer_frequencies}

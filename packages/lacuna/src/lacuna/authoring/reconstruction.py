@@ -87,11 +87,6 @@ def gene_names(count: int) -> np.ndarray:
     return np.array([*symbols, *others], dtype=object)
 
 
-def simulate(cells: int, genes: int, seed: int) -> np.ndarray:
-    """The counts alone."""
-    return world(cells, genes, seed, 0).counts
-
-
 def cases(folder: Path) -> Iterator[Case]:
     """Write the inputs and truths into `folder`; the first is the plain one."""
     rng = np.random.default_rng(0)
