@@ -40,6 +40,7 @@ workflow {
         conditions.map { condition, raw -> tuple(condition, raw, Software.stage(stages, 'prepare', condition.task)) },
         params.salt == null ? 'none' : params.salt
     )
+    PREPARE.out.note.subscribe { note -> println("Note: ${note.text.trim()}") }
 
     // each emission is [run, input, truth], e.g. [[id: 'svd/pbmc/mask_15_seed_42', model: 'svd', ...], input.h5ad, truth.h5ad]
     runs = plan.flatMap { rows -> rows.runs }.filter { run -> !run.not_applicable }.map { run -> tuple(run.key, run) }

@@ -13,10 +13,11 @@ process PREPARE {
     output:
     tuple val(condition.key), path('input.h5ad'), path('truth.h5ad'), emit: pair, optional: true
     tuple val(condition.key), path('refused.txt'), emit: refused, optional: true
+    path 'note.txt', emit: note, optional: true // what a person should know of the condition
 
     script:
     def salt = params.salt == null ? '' : '--salt "$LACUNA_SALT"'
-    def command = "lacuna prepare --condition condition.json --raw data.h5ad --input input.h5ad --truth truth.h5ad ${salt}"
+    def command = "lacuna prepare --condition condition.json --raw data.h5ad --input input.h5ad --truth truth.h5ad --note note.txt ${salt}"
     """
     cat > condition.json <<'END_OF_JSON'
     ${Json.text(condition)}

@@ -13,6 +13,7 @@ from mudata import MuData
 from lacuna.cli.people import run
 from lacuna.mock import generate_mock_dataset
 from lacuna_contract.schema import read_json
+from lacuna_contract.tasks.multimodal import read
 
 CONTROLS = ("modality_mean", "multimodal_oracle")
 OPTIONS = ["--models", ",".join(CONTROLS), "--metrics", "rna_nb_deviance,adt_pearson"]
@@ -103,13 +104,25 @@ def test_data_that_lack_a_modality_have_what_can_do_without(here, capsys):
     sheet = write("citeseq", np.zeros(120, dtype=bool))
     assert run("prepare-data", ["--sheet", sheet]) == 0
     made = {path.stem for path in Path("data/citeseq/hidden").iterdir()}
-    assert made == {f"{s}_seed_42" for s in ("paired", "mosaic", "hierarchical", "holdout")}
+    having = ("paired", "mosaic", "prediction", "hierarchical", "holdout")
+    assert made == {f"{s}_seed_42" for s in having}
     out = capsys.readouterr().out
-    assert "5 ok, 3 not_applicable" in out
+    assert "6 ok, 2 not_applicable" in out
+    note = "pass  citeseq/prediction_seed_42: adt is what test cells hide, as there is no atac"
+    assert note in out
+    data = read("data/citeseq/hidden/prediction_seed_42.h5ad")
+    assert list(data.asked) == ["adt"]
+    assert len(data.asked["adt"].cells) == 24
     assert (
         "skip  citeseq/unpaired_seed_42  not_applicable: scenario 'unpaired' has cells that keep "
         "atac alone; these data have rna and adt"
     ) in out
+    for target, code in (("atac", 1), ("rna", 0)):
+        words = ["--sheet", sheet, "--scenarios", "prediction", "--target", target]
+        assert run("prepare-data", words) == code
+    assert list(read("data/citeseq/hidden/prediction_seed_42.h5ad").asked) == ["rna"]
+    said = "scenario 'prediction' hides atac; these data have rna and adt"
+    assert said in capsys.readouterr().out
 
 
 def test_a_sheet_that_does_not_say_the_task(here, capsys):

@@ -88,12 +88,14 @@ def test_rna_and_adt_alone(paired):
     assert "X_atac" not in adata.obsm
     kinds = {tuple(row) for row in has(adata)}
     assert len(kinds) == 3
-    adata, _ = apply_scenario(paired, "prediction", seed=0, target="adt")
-    assert has(adata)[:, 2].sum() == round(0.8 * N)
+    for target in (None, "adt"):
+        adata, _ = apply_scenario(paired, "prediction", seed=0, target=target)
+        assert has(adata).sum(axis=0).tolist() == [N, 0, round(0.8 * N)]
+    with pytest.raises(ContractError, match="'prediction' hides atac; these data have rna and adt"):
+        apply_scenario(paired, "prediction", seed=0, target="atac")
     for name, said in (
         ("unpaired", "has cells that keep atac alone; these data have rna and adt"),
         ("bridge", "has cells that keep atac alone; these data have rna and adt"),
-        ("prediction", "scenario 'prediction' hides atac; these data have rna and adt"),
     ):
         with pytest.raises(ContractError, match=said):
             apply_scenario(paired, name, seed=0)

@@ -148,15 +148,44 @@ def test_much_is_asked_for_in_part(tmp_path, monkeypatch):
         ({"cells": 0}, "cells '0': expected a whole number from 40 upwards"),
         ({"cells": 3}, "cells '3'"),
         ({"peaks": -5}, "peaks '-5'"),
-        ({"cells": "100,200"}, "expected one number for all conditions"),
+        ({"cells": "100,200"}, "expected one for all conditions"),
         ({"scenarios": "bridge,bridge"}, "scenario bridge is given twice"),
         ({"seeds": "x"}, "seed 'x'"),
+        ({"target": "dna"}, "unknown target modality 'dna'"),
+        ({"target": "rna,adt"}, "target is rna,adt; expected one for all conditions"),
+        (
+            {"target": "rna", "scenarios": "bridge,mosaic"},
+            "target rna is for prediction, and the scenarios are bridge, mosaic",
+        ),
     ],
 )
 def test_conditions_that_make_no_sense(given, said):
     with pytest.raises(ContractError) as caught:
         conditions(given)
     assert said in str(caught.value)
+
+
+def test_a_target_is_for_the_scenario_that_has_one():
+    found = {c.arguments["scenario"]: c.arguments for c in conditions({"target": "adt"})}
+    assert {name for name, arguments in found.items() if "target" in arguments} == {"prediction"}
+    assert found["prediction"]["target"] == "adt"
+    assert "target" not in conditions({"scenarios": "prediction"})[0].arguments
+
+
+@pytest.mark.parametrize("target", ["rna", "atac", "adt"])
+def test_test_cells_hide_the_target(tmp_path, pairs, target):
+    input, truth = posed(tmp_path, "prediction", target=target)
+    data, usual = read(input), read(pairs["prediction"][0])
+    assert list(data.asked) == [target]
+    test = data.split == "test"
+    assert (data.has[target] == ~test).all()
+    for other in set(MODALITIES) - {target}:
+        assert data.has[other].all()
+    assert data.cells == usual.cells
+    assert (data.split == usual.split).all(), "the same cells are hidden"
+    assert (input.read_bytes() == pairs["prediction"][0].read_bytes()) == (target == "atac")
+    with open_h5ad(truth) as file:
+        assert read_uns(file)["arguments"]["target"] == target
 
 
 def test_conditions_belong_to_datasets():

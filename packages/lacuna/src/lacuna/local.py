@@ -90,12 +90,12 @@ def _hide(condition: Mapping[str, Any], data: Path, salt: str) -> Outcome:
     what, about = f"{condition['dataset']}/{condition['condition']}", {"key": condition["key"]}
     try:
         task = tasks.load(condition["task"])
-        task.prepare(condition, paths["raw"], paths["input"], paths["truth"], salt)
+        note = task.prepare(condition, paths["raw"], paths["input"], paths["truth"], salt)
     except (ContractError, NotApplicable) as error:
         _remove(paths["input"], paths["truth"])
         wrong = isinstance(error, ContractError)
         return Outcome(what, "failed" if wrong else "not_applicable", str(error), about)
-    return Outcome(what, "ok", None, about)
+    return Outcome(what, "ok", note, about)
 
 
 def cannot_be_had(conditions: Iterable[Mapping[str, Any]], data: Path) -> Iterator[Outcome]:

@@ -16,7 +16,10 @@ DATA: dict[str, dict[str, Any]] = {
     "--tasks": {"help": f"names, or all; without it, those of the datasets, or {tasks.DEFAULT}"},
     "--dataset": {"help": "names, joined by commas"},
     "--sheet": {"type": Path, "help": "a CSV of your own datasets"},
-    **{o.flag: {"default": o.default, "help": f"{o.help} (%(default)s)"} for o in OPTIONS},
+    **{
+        o.flag: {"default": o.default, "help": o.help + (" (%(default)s)" if o.default else "")}
+        for o in OPTIONS
+    },
     "--seed": {"default": "42", "help": "seeds, joined by commas (%(default)s)"},
     "--salt": {"default": "", "help": "a secret, for a blind evaluation"},
 }

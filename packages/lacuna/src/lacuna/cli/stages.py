@@ -34,8 +34,12 @@ def import_dataset(args: argparse.Namespace) -> None:
         # The pipeline stages a person's file under a path of its own.
         said = str(error).replace(str(source), str(row["source"]))
         raise ContractError(f"dataset '{row['dataset']}': {said}") from None
-    if note is not None and args.note is not None:
-        args.note.write_text(f"dataset '{row['dataset']}': {note}\n", encoding="utf-8")
+    _leave(args.note, f"dataset '{row['dataset']}'", note)
+
+
+def _leave(path: Path | None, what: str, note: str | None) -> None:
+    if note is not None and path is not None:
+        path.write_text(f"{what}: {note}\n", encoding="utf-8")
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -44,7 +48,8 @@ def prepare(args: argparse.Namespace) -> None:
 
     condition = read_json(args.condition, "condition")
     task = tasks.load(condition["task"])
-    task.prepare(condition, args.raw, args.input, args.truth, args.salt)
+    note = task.prepare(condition, args.raw, args.input, args.truth, args.salt)
+    _leave(args.note, f"{condition['dataset']}/{condition['condition']}", note)
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -86,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("plan", plan, params=True, models=True, sheet=False, output=True)
     add("import", import_dataset, dataset=True, source=False, output=True, note=False)
-    add("prepare", prepare, condition=True, raw=True, input=True, truth=True)
+    add("prepare", prepare, condition=True, raw=True, input=True, truth=True, note=False)
     add("evaluate", evaluate, run=False, runs=False, truth=True, files=True, output=True)
     add("report", report, plan=True, records=True, provenance=False, refusals=False, output=True)
     commands.choices["prepare"].add_argument("--salt", default="", help="a secret, see docs")

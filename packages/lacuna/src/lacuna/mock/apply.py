@@ -13,7 +13,7 @@ from lacuna.mock.check import check_dataset, keys_there, matrix_of
 from lacuna.mock.dataset import to_anndata
 from lacuna.mock.generate import hide
 from lacuna.mock.layout import FEATURE_KEYS, OTHER_NAMES, Keys, keys_of, obs_columns
-from lacuna.mock.scenarios import check_possible, customise
+from lacuna.mock.scenarios import customise, fitted
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.tasks.multimodal import MODALITIES
 
@@ -108,7 +108,8 @@ def apply_scenario(
     data: AnnData with counts (cells, genes) in X, ATAC in obsm["X_atac"], ADT in obsm["X_adt"], or
     elsewhere as `keys` says; or MuData with modalities rna, atac, adt of the same cells. It may
     lack ATAC or ADT where the scenario can do without. Cells are dealt out at random.
-    shares, keeps, target: as in `generate_mock_dataset`.
+    shares, keeps, target: as in `generate_mock_dataset`. Without a target, "prediction" hides the
+    ATAC, and the ADT of data that have no ATAC.
 
     Returns (adata, keys) like `generate_mock_dataset`, with nothing of `data` but the measurements
     that are kept, the names, the gene of each peak and protein where it is known
@@ -131,7 +132,7 @@ def apply_scenario(
             raise ContractError(
                 f"obs['{flag}'] is not true for all cells; expected fully observed data"
             )
-    check_possible(row, scenario, tuple(found))
+    row = fitted(row, scenario, tuple(found))
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed)))
     assignment = assign(row, n, rng, available=tuple(found), shuffle=True)
     clusters = _labels(data.obs, "cluster") if "cluster" in data.obs else None

@@ -37,12 +37,14 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Cohorts, the modality that test cells hide (`target`), and the sizes of the shifts between
-    datasets and between their batches (standard deviations on the log or logit scale)."""
+    """Cohorts, the modality that test cells hide (`target`, or `fallback` where data lack it), and
+    the sizes of the shifts between datasets and between their batches (standard deviations on the
+    log or logit scale)."""
 
     title: str
     cohorts: tuple[Cohort, ...]
     target: str | None = None
+    fallback: str | None = None
     study_shift: float = 0.0
     batch_shift: float = 0.0
 
@@ -84,6 +86,7 @@ SCENARIOS: dict[str, Scenario] = {
             ),
         ),
         target="atac",
+        fallback="adt",
     ),
     "hierarchical": Scenario(
         "three studies of two batches, each with its own mix of modalities and its own shift",
@@ -105,10 +108,12 @@ def get(name: str) -> Scenario:
     return SCENARIOS[name]
 
 
-def check_possible(scenario: Scenario, name: str, available: tuple[str, ...]) -> None:
-    """`ContractError` where cells that were measured in the modalities `available` alone cannot
-    have a scenario: a cohort would keep nothing, there is no target to hide, or one modality is all
-    that would be left of several."""
+def fitted(scenario: Scenario, name: str, available: tuple[str, ...]) -> Scenario:
+    """The scenario for cells that were measured in the modalities `available` alone: its target is
+    one of these. `ContractError` where they cannot have it: a cohort would keep nothing, there is
+    no target to hide, or one modality is all that would be left of several."""
+    if scenario.target not in available and scenario.fallback in available:
+        scenario = replace(scenario, target=scenario.fallback)
     there = f"these data have {' and '.join(available) or 'no modality'}"
     kept: set[str] = set()
     for cohort in scenario.cohorts:
@@ -126,6 +131,7 @@ def check_possible(scenario: Scenario, name: str, available: tuple[str, ...]) ->
             f"scenario '{name}' is about {' and '.join(m for m in MODALITIES if m in kept)}, of "
             f"which only {left.pop()} would be left; {there}"
         )
+    return scenario
 
 
 def _parts(text: str) -> list[str]:
@@ -157,7 +163,8 @@ def customise(
     """A row of the table with some of its values replaced.
 
     shares: new share of some cohorts, 0 to 1; the others keep their proportions and fill the rest.
-    keeps: new weights of combinations, by cohort. None leaves a value as the row has it.
+    keeps: new weights of combinations, by cohort. None leaves a value as the row has it; a target
+    that is given has no fallback.
     """
     row, shares, keeps = get(name), shares or {}, keeps or {}
     known = [cohort.name for cohort in row.cohorts]
@@ -191,6 +198,7 @@ def customise(
         row,
         cohorts=tuple(c for c in cohorts if c.share > 0),
         target=target or row.target,
+        fallback=None if target else row.fallback,
         study_shift=row.study_shift if study_shift is None else study_shift,
         batch_shift=row.batch_shift if batch_shift is None else batch_shift,
     )

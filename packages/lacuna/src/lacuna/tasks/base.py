@@ -32,13 +32,15 @@ class Option:
         The name of the value among a condition's arguments.
     read
         Text to that value; `ContractError` for what is none.
+    default
+        As text; None where nothing is taken.
     """
 
     parameter: str
     flag: str
     argument: str
     read: Callable[[str], Any]
-    default: str
+    default: str | None
     help: str
 
     @property
@@ -92,7 +94,8 @@ class Task:
         Bring a dataset (schema `dataset`) into the raw form; `source` is None for a built-in one.
         Returns what a person should know of it, or None.
     prepare(condition, raw, input, truth, salt)
-        Write what a model gets, and what it is scored against. `NotApplicable` where the dataset
+        Write what a model gets, and what it is scored against. Returns what a person should know of
+        the condition, or None. `NotApplicable` where the dataset
         cannot have a condition that is wanted only `if_possible`.
     evaluate(truth, prediction, metrics, drawn=True)
         Score a prediction; `InvalidOutput` where it cannot be scored. Where nothing is to be
@@ -112,7 +115,7 @@ class Task:
     options: Sequence[Option]
     conditions: Callable[[Mapping[str, Any]], list[Condition]]
     import_dataset: Callable[[Mapping[str, Any], Path | None, Path], str | None]
-    prepare: Callable[[Mapping[str, Any], Path, Path, Path, str], None]
+    prepare: Callable[[Mapping[str, Any], Path, Path, Path, str], str | None]
     evaluate: Callable[..., Scores]
     together: bool = False
     endings: Sequence[str] = ()

@@ -8,6 +8,7 @@ from lacuna import parameters
 from lacuna.mock.scenarios import SCENARIOS
 from lacuna.tasks.base import Condition, Option
 from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 DATASETS = {
     "mock": "cells with RNA, ATAC and ADT that are made for each scenario and seed",
@@ -28,11 +29,20 @@ def scenario(word: str) -> str:
     return word
 
 
+def target(word: str) -> str:
+    """The name of a modality."""
+    if word not in MODALITIES:
+        raise ContractError(suggest(word, MODALITIES, "target modality"))
+    return word
+
+
 def size(what: str, least: int) -> Callable[[str], int]:
     """Reads a number of `what`, `least` or more."""
     return functools.partial(parameters.whole, what=what, least=least)
 
 
+#: Scenarios in which test cells hide one modality.
+TARGETED = [name for name, row in SCENARIOS.items() if row.target]
 #: Of mock data: how many there are by default, and at least.
 SIZES = {"cells": (600, 40), "genes": (500, 20), "peaks": (2000, 20), "proteins": (30, 2)}
 OPTIONS = (
@@ -44,6 +54,15 @@ OPTIONS = (
         "all",
         f"which modalities are hidden: {', '.join(ELSEWHERE)}, or all that a dataset can have",
     ),
+    Option(
+        "target",
+        "--target",
+        "target",
+        target,
+        None,
+        f"what test cells hide in {' and '.join(TARGETED)}, where that is not the usual (atac, or "
+        f"adt of data without): {', '.join(MODALITIES)}",
+    ),
     *(
         Option(name, f"--{name}", name, size(name, least), str(usual), f"{name} of mock data")
         for name, (usual, least) in SIZES.items()
@@ -53,8 +72,8 @@ OPTIONS = (
 
 def conditions(given: Mapping[str, Any]) -> list[Condition]:
     """Every scenario with every seed. Reads ``scenarios`` (default all), ``scenario_seeds`` (by
-    default ``seeds``, by default 42) and the sizes of mock data, ``cells``, ``genes``, ``peaks``
-    and ``proteins``."""
+    default ``seeds``, by default 42), ``target`` and the sizes of mock data, ``cells``, ``genes``,
+    ``peaks`` and ``proteins``."""
     problems = parameters.Problems()
     asked = parameters.each(given.get("scenarios", "all"), scenario, "scenario", problems)
     seeds = parameters.each(
@@ -63,23 +82,30 @@ def conditions(given: Mapping[str, Any]) -> list[Condition]:
         "seed",
         problems,
     )
-    sizes = {}
+    settings = {}
     for option in OPTIONS[1:]:
         value = given.get(option.parameter, option.default)
         found = parameters.each(value, option.read, option.parameter, problems)
         if len(found) > 1:
-            problems.add(f"{option.parameter} is {value}; expected one number for all conditions")
-        sizes[option.argument] = found[0] if found else None
+            problems.add(f"{option.parameter} is {value}; expected one for all conditions")
+        settings[option.argument] = found[0] if found else None
     for found, what in ((asked, "scenario"), (seeds, "seed")):
         if not found and not problems.found:
             problems.add(f"no {what} is given; expected at least one")
     problems.check()
     chosen = [name for name in ELSEWHERE if name in asked or "all" in asked]
+    hidden = settings.pop("target")
+    if hidden and not set(chosen) & set(TARGETED):
+        raise ContractError(
+            f"target {hidden} is for {', '.join(TARGETED)}, and the scenarios are "
+            f"{', '.join(chosen)}"
+        )
     return [
         Condition(
             f"{name}_seed_{seed}",
             seed,
-            {"scenario": name, **sizes},
+            {"scenario": name, **settings}
+            | ({"target": hidden} if hidden and name in TARGETED else {}),
             elsewhere=ELSEWHERE[name],
             if_possible=name not in asked,
         )

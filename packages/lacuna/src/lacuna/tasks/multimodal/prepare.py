@@ -34,12 +34,13 @@ CHUNK = 512
 
 def prepare(
     condition: Mapping[str, Any], raw: Path, input: Path, truth: Path, salt: str = ""
-) -> None:
+) -> str | None:
     """Make the cells of a mock dataset, or take those that were measured, and hide modalities.
 
     All scenarios of a seed have the same mock cells. Nothing that depends on hidden values, on the
     run's seed or on the condition's name gets into `input`. `NotApplicable` where the cells cannot
-    have a scenario that is wanted only `if_possible`, and `ContractError` where they must.
+    have a scenario that is wanted only `if_possible`, and `ContractError` where they must. Returns
+    what a person should know of the condition, or None.
     """
     about = check_h5ad(raw, "multimodal_raw")["uns"]
     arguments = dict(condition["arguments"])
@@ -49,18 +50,22 @@ def prepare(
         with open_h5ad(raw) as file:
             cells = _cells(file, shifted=True)
             try:
-                seen = hide_part(cells, rng) if name == HOLDOUT else hide_scenario(cells, name, rng)
+                if name == HOLDOUT:
+                    seen, note = hide_part(cells, rng), None
+                else:
+                    seen, note = hide_scenario(cells, name, arguments.get("target"), rng)
             except ContractError as error:
                 if condition.get("if_possible"):
                     raise NotApplicable(str(error)) from None
                 raise
             _pose(file, seen, rng, arguments, input, truth)
-        return
+        return note
     sequence = seeds.sequence(seed, "mock", condition["dataset"], salt=salt)
     settings = Settings(
         problem=name,
         **{f"n_{size}": arguments[size] for size in ("cells", "genes", "peaks", "proteins")},
         seed=int(sequence.generate_state(1)[0] >> 1),
+        target=arguments.get("target"),
     )
     with TemporaryDirectory(dir=truth.parent, prefix=".mock") as room:
         whole = Path(room, "whole.h5ad")
@@ -70,6 +75,7 @@ def prepare(
             cells = _cells(file, shifted=bool(row.study_shift or row.batch_shift))
             seen = replace(cells, measured=np.ones_like(cells.keep))
             _pose(file, seen, rng, arguments, input, truth)
+    return None
 
 
 def _cells(file: h5py.File, shifted: bool) -> Cells:

@@ -61,8 +61,11 @@ class Question:
         return sum(one.cells.size * one.features.size for one in self.asked.values())
 
 
-def hide_scenario(cells: Cells, name: str, rng: np.random.Generator) -> Cells:
-    """Cells that were measured whole, hidden as a scenario does."""
+def hide_scenario(
+    cells: Cells, name: str, target: str | None, rng: np.random.Generator
+) -> tuple[Cells, str | None]:
+    """Cells that were measured whole, hidden as a scenario does; and what a person should know of
+    it. `target` takes the place of the modality that the scenario hides from test cells."""
     available = tuple(m for m, some in zip(MODALITIES, cells.measured.any(0), strict=True) if some)
     for modality in available:
         have = int(cells.measured[:, MODALITIES.index(modality)].sum())
@@ -71,16 +74,20 @@ def hide_scenario(cells: Cells, name: str, rng: np.random.Generator) -> Cells:
                 f"expected cells that have everything, and {have} of {len(cells.split)} have "
                 f"{modality}; for a mosaic there is the scenario 'holdout'"
             )
-    scenario = scenarios.get(name)
-    scenarios.check_possible(scenario, name, available)
+    usual = scenarios.customise(name, target=target)
+    scenario = scenarios.fitted(usual, name, available)
+    note = None
+    if scenario.target != usual.target:
+        note = f"{scenario.target} is what test cells hide, as there is no {usual.target}"
     dealt = assign(scenario, len(cells.split), rng, available, shuffle=True)
     words = np.array(["train", "test"], dtype=object)
-    return replace(
+    hidden = replace(
         cells,
         keep=dealt.has & cells.measured,
         dataset=np.array(dealt.dataset_names, dtype=object)[dealt.dataset],
         split=words[dealt.test.astype(int)],
     )
+    return hidden, note
 
 
 def hide_part(cells: Cells, rng: np.random.Generator) -> Cells:
