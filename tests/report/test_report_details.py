@@ -1,6 +1,7 @@
 """The plots of reconstruction, from the details that its evaluation really writes."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from synthetic import lively
 
 from lacuna.metrics.pieces import Piece
-from lacuna.report.svg import Series, density_levels
+from lacuna.report.svg import DIGIT, WIDTH, Panel, Series, axis, density_levels
 from lacuna.tasks.reconstruction.details import Summary, quantiles
 from lacuna.tasks.reconstruction.plots import figures
 
@@ -92,3 +93,10 @@ def test_the_page_holds_the_figures_of_each_condition(report):
     # At mask_30 one run failed at seed 44 and ridge has none: seed 42 has as many as any.
     assert "In detail: pbmc, mask_30, seed 42" in html
     assert len(html) < 1_000_000
+
+
+def test_a_long_number_at_the_end_of_an_axis_is_not_cut():
+    x = replace(axis("Position", [0, 20_000]), low=0, high=20_000)
+    drawn = ElementTree.fromstring(Panel(x, axis("", [0, 1])).render())
+    (last,) = (text for text in drawn.iter("text") if text.text == "20,000")
+    assert float(last.get("x")) + len("20,000") * DIGIT / 2 <= WIDTH

@@ -126,6 +126,13 @@ def test_it_says_what_the_datasets_are_that_lacuna_brings(report):
     assert "<b>mine</b>" not in section
 
 
+def test_versions_are_said_once_for_the_models_that_share_them(report):
+    _, out = report(lively())
+    ((names, said),) = re.findall(r"<dt>([^<]*)</dt><dd>(numpy [^<]*)</dd>", page(out))
+    assert said == "numpy 2.4.0"
+    assert "svd" in names.split(", ")
+
+
 def test_with_one_seed_nothing_is_said_of_intervals(report):
     _, out = report(lively(seeds=(42,)))
     html = page(out)

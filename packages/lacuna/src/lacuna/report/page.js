@@ -25,5 +25,5 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 // What is folded away on the screen is printed.
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details:not(.screen)")) fold.open = true;
+  for (const fold of document.querySelectorAll("details")) fold.open = true;
 });

@@ -47,7 +47,7 @@ def page(
     note = f"<p>{failed} that should have worked did not.</p>" if any(r.failed for r in bad) else ""
     body.append(f"<section id=failures><h2>What did not work</h2>{note}"
                 f"{sections.failures(runs)}</section>")  # fmt: skip
-    body.append(f"<section id=runs><h2>Runs</h2>{sections.all_runs(runs)}</section>")
+    body.append(f"<section id=runs class=screen><h2>Runs</h2>{sections.all_runs(runs)}</section>")
     body.append(_provenance(provenance))
     body.append("<footer><small>The same numbers are in results.csv and results.json, beside this "
                 "file.</small></footer>")  # fmt: skip
@@ -115,10 +115,17 @@ def _provenance(provenance: dict) -> str:
             f"<span class=hash>{e(row['image'])}</span>",
             e(", ".join(f"{key}={value}" for key, value in row["params"].items()) or "–"),
             e(", ".join(row["devices"]) or "–"),
-            e(", ".join(f"{key} {value}" for key, value in row["versions"].items()) or "–"),
         ]
         for row in provenance["models"]
     ]
+    by_versions: dict[str, list[str]] = {}
+    for row in provenance["models"]:
+        text = ", ".join(f"{key} {value}" for key, value in row["versions"].items())
+        by_versions.setdefault(text or "–", []).append(row["name"])
+    versions = "".join(
+        f"<div><dt>{e(', '.join(names))}</dt><dd>{e(text)}</dd></div>"
+        for text, names in by_versions.items()
+    )
     inputs = [
         [e(row["key"]), f"<span class=hash>{e(', '.join(row['sha256']) or '–')}</span>"]
         for row in provenance["inputs"]
@@ -126,8 +133,9 @@ def _provenance(provenance: dict) -> str:
     return (
         "<section id=provenance><h2>Provenance</h2>"
         + sections.tree(short)
-        + sections.fold("Models: images, parameters, versions", sections.table(
-            ["Model", "Image or environment", "Parameters", "Device", "Versions"], models, "runs"))
+        + sections.fold("Models: images, parameters", sections.table(
+            ["Model", "Image or environment", "Parameters", "Device"], models, "runs"))
+        + sections.fold("Versions of packages", f"<dl>{versions}</dl>")
         + sections.fold("Inputs by SHA-256", sections.table(["Input", "SHA-256"], inputs, "runs"))
         + "</section>"
     )  # fmt: skip

@@ -337,8 +337,7 @@ def all_runs(runs: Sequence[Run]) -> str:
     ]  # fmt: skip
     head = ["Model", "Dataset", "Condition", "Seed", "Status", "Seconds", "Peak MB", "Attempts"]
     inner = table(head, rows, "sortable runs")
-    title = f"All {count(len(runs), 'run')}"
-    return f"<details class=screen><summary>{title}</summary>{inner}</details>"
+    return fold(f"All {count(len(runs), 'run')}", inner)
 
 
 def tree(value: object, depth: int = 0) -> str:

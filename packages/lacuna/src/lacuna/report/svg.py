@@ -17,6 +17,8 @@ LEFT, RIGHT, TOP, BOTTOM = 50, 14, 24, 42
 #: Width of a letter in a row's name, in the wider ones of the fonts there may be, and of what is
 #: between a name and its row.
 GLYPH, ROW_GAP = 6.7, 14
+#: Width of a digit of a tick, likewise.
+DIGIT = 7
 #: Room for such names in a panel of the usual width.
 MOST_LEFT = 160
 
@@ -239,8 +241,10 @@ class Panel:
         for value, text in self.x.ticks():
             px, _ = self.at(value, self.y.low)
             out.append(f'<path class="grid" d="M{px:g} {bottom}v4"/>')
+            # A long number under the end of the axis would be cut.
+            at = min(px, self.width - len(text) * DIGIT / 2)
             out.append(
-                f'<text class="tick" x="{px:g}" y="{bottom + 16}" text-anchor="middle">'
+                f'<text class="tick" x="{at:g}" y="{bottom + 16}" text-anchor="middle">'
                 f"{escape(text)}</text>"
             )
         out.append(f'<path class="frame" d="M{left} {TOP}V{bottom}H{right}"/>')
@@ -286,7 +290,7 @@ def spread(
     taken = list(marks)
     out = []
     for px, py, text, css in labels:
-        w = len(text) * size * 0.64
+        w = len(text) * size * 0.68
         # Fonts differ between machines: the anchor keeps words clear of their point in any.
         tries = [("start", 8, 4), ("end", -8, 4), ("middle", 0, -8), ("middle", 0, 16)]
         tries += [(side, dx, dy) for dy in (-7, 15) for side, dx in (("start", 8), ("end", -8))]
