@@ -108,6 +108,8 @@ def test_data_that_lack_a_modality_have_what_can_do_without(here, capsys):
     assert made == {f"{s}_seed_42" for s in having}
     out = capsys.readouterr().out
     assert "6 ok, 2 not_applicable" in out
+    said = "read rna (X) and adt (obsm['X_adt']); labels batch, dataset, cluster"
+    assert f"pass  citeseq: {said}\n" in out
     note = "pass  citeseq/prediction_seed_42: adt is what test cells hide, as there is no atac"
     assert note in out
     data = read("data/citeseq/hidden/prediction_seed_42.h5ad")

@@ -122,8 +122,87 @@ def test_some_cells_of_ones_own(own, tmp_path):
             assert some.obs[name].tolist() == expected.obs[name].tolist()
     assert found[0] != found[1]
     note = TASK.import_dataset({"dataset": "mine", "subsample": 121}, own, raw)
-    assert note == "subsample is 121, and there are 120 cells: all of them are taken"
+    assert note.startswith("subsample is 121, and there are 120 cells: all of them are taken; read")
     assert anndata.read_h5ad(raw).n_obs == 120
+
+
+def test_what_is_read_of_a_file_and_what_is_left_is_said(own, tmp_path):
+    note = TASK.import_dataset({"dataset": "mine"}, own, tmp_path / "raw.h5ad")
+    assert note == "read rna (X) and adt (obsm['X_adt']); labels batch, dataset, cluster"
+    adata = anndata.read_h5ad(own)
+    adata.obsm["X_pca"], adata.obs["kind"] = adata.obsm["X_adt"], "B"
+    del adata.obs["dataset"], adata.obs["cluster"]
+    adata.write_h5ad(tmp_path / "other.h5ad")
+    note = TASK.import_dataset({"dataset": "mine"}, tmp_path / "other.h5ad", tmp_path / "raw.h5ad")
+    assert note == (
+        "read rna (X) and adt (obsm['X_adt']), left obsm['X_pca']; labels batch, no dataset, no "
+        "cluster"
+    )
+    row = {"dataset": "mine", "cell_type": "kind"}
+    note = TASK.import_dataset(row, tmp_path / "other.h5ad", tmp_path / "raw.h5ad")
+    assert note.endswith("; labels batch, cluster (kind), no dataset")
+    adata.obsm["protein_expression"] = adata.obsm.pop("X_adt")
+    del adata.obs["has_adt"]
+    adata.write_h5ad(tmp_path / "alone.h5ad")
+    with pytest.raises(ContractError) as caught:
+        imported(tmp_path / "alone.h5ad", tmp_path)
+    assert str(caught.value).endswith(
+        "ADT in obsm['X_adt'], or an .h5mu with rna (or gex), atac (or peaks), adt (or prot or "
+        "protein). It has obsm['X_pca'], obsm['protein_expression'], which is not read"
+    )
+
+
+def test_other_names_of_an_h5mu(own, tmp_path):
+    whole = anndata.read_h5ad(own)
+    adt = anndata.AnnData(
+        whole.obsm["X_adt"], obs=whole.obs[[]], var=pd.DataFrame(index=list("abcde"))
+    )
+    rna = anndata.AnnData(whole.X, obs=whole.obs[[]], var=whole.var)
+    MuData({"gex": rna, "protein": adt}).write_h5mu(tmp_path / "own.h5mu")
+    note = TASK.import_dataset({"dataset": "mine"}, tmp_path / "own.h5mu", tmp_path / "raw.h5ad")
+    assert note == "read rna (mod 'gex') and adt (mod 'protein'); no batch, no dataset, no cluster"
+
+
+@pytest.mark.parametrize(
+    "logged",
+    [np.log1p, lambda adt: np.log1p(adt / np.exp(np.log1p(adt).mean(axis=0)))],
+    ids=["log1p", "CLR"],
+)
+def test_intensities_that_are_logarithms_are_refused(own, tmp_path, logged):
+    adata = anndata.read_h5ad(own)
+    adata.obsm["X_adt"] = logged(np.rint(adata.obsm["X_adt"]))
+    adata.write_h5ad(tmp_path / "bad.h5ad")
+    with pytest.raises(
+        ContractError, match="adt holds fractions and nothing above [1-9][.0-9]+, a"
+    ):
+        imported(tmp_path / "bad.h5ad", tmp_path)
+
+
+def test_few_counts_are_no_logarithms(own, tmp_path):
+    adata = anndata.read_h5ad(own)
+    adata.obsm["X_adt"] = np.minimum(np.rint(adata.obsm["X_adt"]), 3) + 1
+    adata.write_h5ad(tmp_path / "few.h5ad")
+    assert anndata.read_h5ad(imported(tmp_path / "few.h5ad", tmp_path)).obsm["X_adt"].max() == 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_smallest_mock_intensities_are_taken(tmp_path, seed):
+    adata, _ = generate_mock_dataset(
+        "paired", n_cells=40, n_genes=20, n_peaks=20, n_proteins=2, seed=seed
+    )
+    adata.write_h5ad(tmp_path / "mock.h5ad")
+    imported(tmp_path / "mock.h5ad", tmp_path)
+
+
+def test_weights_of_peaks_are_taken_for_open_peaks(tmp_path):
+    adata, _ = generate_mock_dataset(
+        "bridge", n_cells=60, n_genes=20, n_peaks=40, n_proteins=2, seed=1
+    )
+    weighed = adata.copy()
+    weighed.obsm["X_atac"] = sparse.csr_matrix(adata.obsm["X_atac"] * 0.37)  # as by TF-IDF
+    weighed.write_h5ad(tmp_path / "own.h5ad")
+    found = anndata.read_h5ad(imported(tmp_path / "own.h5ad", tmp_path))
+    assert (found.obsm["X_atac"] != adata.obsm["X_atac"]).nnz == 0
 
 
 @pytest.mark.parametrize("column", ["layer", "symbol", "organism"])

@@ -171,7 +171,8 @@ def train(
     with tempfile.TemporaryDirectory(prefix="lacuna-train-") as folder:
         room = Path(folder)
         row = {"dataset": config.file.stem, "task": TASK}
-        import_dataset(row, config.file, room / "raw.h5ad", scored=False)
+        note = import_dataset(row, config.file, room / "raw.h5ad", scored=False)
+        print(f"{config.file}: {note}", file=sys.stderr)
         check_keys(config, room / "raw.h5ad")
         write_input(room / "raw.h5ad", room / "input.h5ad")
         (room / "params.json").write_text(json.dumps(given))

@@ -30,6 +30,14 @@ NEITHER = (
     "muon.read_10x_h5(...) or muon.read_10x_mtx(...), then .write('mine.h5mu')"
 )
 FEATURE = {"rna": "gene", "atac": "peak", "adt": "protein"}
+#: What the modalities of an .h5mu are called.
+NAMES = ", ".join(
+    f"{m} (or {' or '.join(word for word, of in OTHER_NAMES.items() if of == m)})"
+    for m in MODALITIES
+)
+#: ADT with fractions and no value above is taken for logarithms: log1p of a count of 100,000 is
+#: 11.5, and the highest of the fewest mock intensities (40 cells, 2 proteins) is 40 or more.
+MOST_LOG = 12.0
 
 
 @dataclass(frozen=True)
@@ -51,9 +59,11 @@ class Held:
 
 @dataclass(frozen=True)
 class Part:
-    """A modality of a file: its matrix, the row of each cell in it (-1: the cell lacks it), the
-    names of its features, and where the file may say which gene each of them belongs to."""
+    """A modality of a file: where it lies, its matrix, the row of each cell in it (-1: the cell
+    lacks it), the names of its features, and where the file may say which gene each of them belongs
+    to."""
 
+    slot: str
     matrix: Matrix | Held
     row: np.ndarray
     features: list[str]
@@ -93,6 +103,7 @@ def import_dataset(
     if source is None and row["dataset"] == "mock":
         _write_nothing(output)
         return None
+    own = source is not None
     if source is None:
         source, row = _mosaic(), {**row, "cell_type": "celltype"}
     if source.is_dir():
@@ -105,13 +116,15 @@ def import_dataset(
         check_unique(cells, source)
         parts = _mudata(file, cells) if "mod" in file else _anndata(file, cells)
         keep, note = np.ones(len(cells), dtype=bool), None
+        # Of what Lacuna brings there is nothing to find out.
+        taken = _taken(file, parts, row) if own else None
         if subsample := row.get("subsample"):
             keep, note = drawn(len(cells), subsample, row.get("subsample_seed") or 0)
         cells = list(compress(cells, keep))
         parts = {name: replace(part, row=part.row[keep]) for name, part in parts.items()}
         if "rna" not in parts:
             raise ContractError(f"{source} has no RNA; there are: {', '.join(parts) or 'none'}")
-        _check_cells(parts, cells, source, scored)
+        _check_cells(parts, cells, source, scored, _unread(file))
         out = stack.enter_context(H5adWriter(output, cells, parts["rna"].features))
         _write_columns(out, file, parts, row, keep)
         for modality, part in parts.items():
@@ -119,15 +132,46 @@ def import_dataset(
             dense = modality == "adt"
             name = SLOTS[modality]
             slot = out.dense(name, np.float32, width) if dense else out.csr(name, np.float32, width)
+            highest, fractions = 0.0, False
             for start in range(0, len(cells), CHUNK):
                 rows = part.rows(start, min(start + CHUNK, len(cells)))
                 _check_values(modality, rows, cells[start : start + CHUNK], part.features, file)
+                highest = max(highest, float(rows.data.max(initial=0)))
+                fractions = fractions or bool((rows.data != np.rint(rows.data)).any())
                 if modality == "atac":
                     rows.data[:] = 1
                 slot.append(rows.toarray() if dense else rows)
+            if modality == "adt" and fractions and highest <= MOST_LOG:
+                raise ContractError(
+                    f"{file.filename}: adt holds fractions and nothing above {highest:.3g}, as "
+                    "after a logarithm or CLR. Expected counts, or intensities on that scale"
+                )
         out.uns({"task": "multimodal", "kind": "measured"})
     check_h5ad(output, "multimodal_raw")
-    return note
+    return "; ".join(said for said in (note, taken) if said) or None
+
+
+def _taken(file: h5py.File, parts: Mapping[str, Part], row: Mapping[str, Any]) -> str:
+    """What is taken of a file and what is left, for a person to see whether it is what they meant:
+    "read rna (X) and adt (obsm['X_adt']), left obsm['X_pca']; labels batch, no cluster"."""
+    taken = " and ".join(f"{modality} ({part.slot})" for modality, part in parts.items())
+    left = f", left {', '.join(unread)}" if (unread := _unread(file)) else ""
+    there = Frame(file, "obs").columns()
+    kind = row.get("cell_type")
+    labels = {name: name in there for name in ("batch", "dataset")}
+    labels |= {f"cluster ({kind})": True} if kind else {"cluster": "cluster" in there}
+    known = ", ".join(name for name, is_there in labels.items() if is_there)
+    said = [f"labels {known}"] if known else []
+    said += [f"no {name}" for name, is_there in labels.items() if not is_there]
+    return f"read {taken}{left}; {', '.join(said)}"
+
+
+def _unread(file: h5py.File) -> list[str]:
+    """What obsm of an .h5ad holds beside ATAC and ADT. All modalities of an .h5mu are read, and its
+    obsm only says which cells are in which."""
+    stored = None if "mod" in file else file.get("obsm")
+    there = stored if isinstance(stored, h5py.Group) else ()
+    return [f"obsm['{key}']" for key in there if f"obsm/{key}" not in SLOTS.values()]
 
 
 def _write_nothing(output: Path) -> None:
@@ -168,7 +212,8 @@ def _mudata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
                 raise ContractError(f"{file.filename}: cell '{name}' of {word} is not in obs")
             row[at[name]] = i
         matrix = _matrix(file, f"mod/{word}/X", modality)
-        parts[modality] = Part(matrix, row, _index(group, "var"), (f"mod/{word}/var", "gene"))
+        names = _index(group, "var")
+        parts[modality] = Part(f"mod '{word}'", matrix, row, names, (f"mod/{word}/var", "gene"))
     return {m: parts[m] for m in MODALITIES if m in parts}
 
 
@@ -207,7 +252,9 @@ def _anndata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
     for modality, has in _observed(file, list(names), len(cells)).items():
         row = np.where(has, np.arange(len(cells)), -1)
         genes = ("uns", "peak_gene" if modality == "atac" else f"{modality}_gene")
-        part = Part(matrices[modality], row, names[modality], genes)
+        folder, _, key = SLOTS[modality].partition("/")
+        slot = f"{folder}['{key}']" if key else folder
+        part = Part(slot, matrices[modality], row, names[modality], genes)
         _check_absent(file, modality, part, cells)
         parts[modality] = part
     return parts
@@ -272,7 +319,9 @@ def _check_absent(file: h5py.File, modality: str, part: Part, cells: list[str]) 
             )
 
 
-def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path, scored: bool) -> None:
+def _check_cells(
+    parts: Mapping[str, Part], cells: list[str], source: Path, scored: bool, unread: list[str]
+) -> None:
     measured = np.zeros(len(cells), dtype=np.int64)
     for modality, part in parts.items():
         if len(set(part.features)) < len(part.features):
@@ -295,11 +344,12 @@ def _check_cells(parts: Mapping[str, Part], cells: list[str], source: Path, scor
         first = cells[int(measured.argmin())]
         raise ContractError(f"{source}: cell '{first}' has no modality; expected one or more")
     if scored and measured.max() < 2:
+        also = f". It has {', '.join(unread)}, which is not read" if unread else ""
         raise ContractError(
             f"{source}: no cell has more than one modality (there is {', '.join(parts)}): what a "
             "cell lacks is not known, so nothing could be hidden and scored. Expected two or "
             "more modalities in some cells: RNA in X, ATAC in obsm['X_atac'], ADT in "
-            "obsm['X_adt'], or an .h5mu"
+            f"obsm['X_adt'], or an .h5mu with {NAMES}{also}"
         )
 
 
