@@ -1,14 +1,13 @@
 """Train a model's folder on a multimodal dataset, outside of any benchmark.
 
 The command's name says which: ``train-mosaic-vae`` runs the folder ``mosaic_vae``. Nothing here
-knows what it does. It is run in its own environment by the harness, as in a benchmark, and gets two
+knows what it does. Its entry is run in its own environment, as in a benchmark, and gets two
 parameters besides its own: `state`, the file of its checkpoint, and `resume`. Nothing is hidden on
 purpose: what cells lack is what is imputed.
 """
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,14 +25,15 @@ from lacuna.report.svg import Panel, asset, axis
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
 from lacuna.setup.registry import Recipe
+from lacuna.tasks.multimodal.evaluate import Posed, read_prediction
 from lacuna.tasks.multimodal.importing import import_dataset
-from lacuna_contract.errors import ContractError, suggest
-from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_column, read_names
+from lacuna.tasks.multimodal.prepare import write_as_it_is
+from lacuna_contract.errors import ContractError, InvalidOutput, suggest
+from lacuna_contract.h5ad import open_h5ad, read_column
 from lacuna_contract.schema import read_json
 from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
 
 TASK = "multimodal"
-CHUNK = 2_000
 RESERVED = ("state", "resume")
 
 
@@ -60,36 +60,6 @@ def read_value(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         raise ContractError(f"'{text}' is neither JSON nor YAML") from None
-
-
-def write_input(raw: Path, output: Path) -> None:
-    """A raw dataset as a model gets it: without clusters, and every hidden value asked for."""
-    with open_h5ad(raw) as file, H5adWriter(
-        output, read_names(file, "obs"), read_names(file, "var")
-    ) as out:  # fmt: skip
-        cells = len(read_names(file, "obs"))
-        for name in ("batch", "dataset", "split", *(f"has_{m}" for m in MODALITIES)):
-            out.column("obs", name, read_column(file, "obs", name))
-        hidden = 0
-        for modality, place in SLOTS.items():
-            if place not in file:
-                continue
-            matrix = Matrix(node(file, place))
-            width = matrix.shape[1]
-            dense = modality == "adt"
-            slot = out.dense(place, "float32", width) if dense else out.csr(place, "float32", width)
-            for start in range(0, cells, CHUNK):
-                slot.append(matrix.rows(start, min(start + CHUNK, cells)))
-            lacking = sum(not x for x in read_column(file, "obs", f"has_{modality}"))
-            # A modality that no cell has cannot be asked for.
-            hidden += lacking * width if lacking < cells else 0
-        for name in ("peak_names", "peak_gene", "adt_names", "adt_gene"):
-            if f"uns/{name}" in file:
-                values = file[f"uns/{name}"]
-                out.array(
-                    f"uns/{name}", list(values.asstr()) if name.endswith("names") else values[:]
-                )
-        out.uns({"task": TASK, "n_hidden": int(hidden)})
 
 
 def curves(history: Mapping[str, Sequence[float]], best: int) -> str:
@@ -150,6 +120,17 @@ def check_keys(config: Config, raw: Path) -> None:
         )
 
 
+def check_prediction(recipe: Recipe, room: Path) -> None:
+    """`ContractError` where a benchmark would not score what a model wrote into its folder."""
+    if not (room / "prediction.h5ad").is_file():
+        raise ContractError(f"{recipe.name} wrote no prediction (--output)")
+    try:
+        with open_h5ad(room / "input.h5ad") as file:
+            read_prediction(room / "prediction.h5ad", Posed(file))
+    except InvalidOutput as error:
+        raise ContractError(f"{recipe.name} returned what is no prediction: {error}") from None
+
+
 def train(
     recipe: Recipe, config: Config, params: Mapping[str, Any], out: Path, resume: bool
 ) -> dict[str, Any]:
@@ -174,25 +155,22 @@ def train(
         note = import_dataset(row, config.file, room / "raw.h5ad", scored=False)
         print(f"{config.file}: {note}", file=sys.stderr)
         check_keys(config, room / "raw.h5ad")
-        write_input(room / "raw.h5ad", room / "input.h5ad")
+        write_as_it_is(room / "raw.h5ad", room / "input.h5ad")
         (room / "params.json").write_text(json.dumps(given))
-        words = [recipe.env / "bin/python", "-P", "-m", "lacuna_contract.harness"]
-        words += [recipe.env / "model/main.py", "--params", room / "params.json"]
-        words += ["--input", room / "input.h5ad", "--output", room / "prediction.h5ad"]
-        words += ["--metadata", room / "metadata.json"]
-        env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-        code, said = watched.run(words, env, cwd=room)
-        if code:
-            raise ContractError(f"{recipe.name} failed: {watched.reason(code, said)}")
+        words = ["--params", "params.json", "--input", "input.h5ad"]
+        words += ["--output", "prediction.h5ad", "--metadata", "metadata.json"]
+        if reason := watched.call(recipe, words, room):
+            raise ContractError(f"{recipe.name} failed: {reason}")
         metadata = read_json(room / "metadata.json", "metadata")
         if reason := metadata.get("not_applicable"):
             raise ContractError(f"{recipe.name} declines this dataset: {reason}")
+        check_prediction(recipe, room)
         for name in ("prediction.h5ad", "metadata.json"):
             # Beside where it goes: a move within a file system is whole or not at all.
             half = out / f".{name}.half"
             half.write_bytes((room / name).read_bytes())
             half.replace(out / name)
-    details = metadata["details"]
+    details = metadata.get("details", {})
     history = details.get("history", {})
     (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
     if history:
@@ -232,6 +210,8 @@ def main(command: str, arguments: Sequence[str]) -> int:
         kept = kept if state.is_file() else "there is no checkpoint yet to --resume from"
         print(f"\n{parser.prog}: interrupted; {kept}", file=sys.stderr)
         return 130
-    plain = {k: v for k, v in metadata["details"].items() if isinstance(v, (int, float, str))}
+    plain = {
+        k: v for k, v in metadata.get("details", {}).items() if isinstance(v, (int, float, str))
+    }
     print(f"{out}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in plain.items()))
     return 0

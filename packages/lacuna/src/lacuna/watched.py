@@ -1,9 +1,13 @@
-"""Run a program whose progress people want to see, and keep the end of what it says."""
+"""Run a program, such as a model, whose progress people want to see, and keep the end of what it
+says."""
 
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from lacuna.plan.runs import ENTRY, defaults
+from lacuna.setup.registry import Recipe
 
 KEPT = 4000  # bytes
 
@@ -24,6 +28,26 @@ def run(
             process.kill()
             raise
     return process.returncode, tail.decode(errors="replace").strip()
+
+
+def call(
+    recipe: Recipe,
+    words: Sequence[str | Path],
+    cwd: Path | None = None,
+    cpus: int | None = None,
+) -> str | None:
+    """Run a model's entry in its environment, with `words` behind it; None, or why it failed. It
+    may use LACUNA_CPUS, else `cpus`, else as many as its manifest says."""
+    resources = defaults("resources") | recipe.manifest.get("resources", {})
+    model = recipe.env / "model"
+    entry = recipe.manifest.get("entry", ENTRY)
+    program = [model / word if (model / word).is_file() else word for word in entry]
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    env["PATH"] = os.pathsep.join((str(recipe.env / "bin"), env.get("PATH", "")))
+    env["LACUNA_MODEL_DIR"] = str(model)
+    env.setdefault("LACUNA_CPUS", str(cpus or resources["cpus"]))
+    code, said = run([*program, *words], env, cwd)
+    return reason(code, said) if code else None
 
 
 def reason(code: int, said: str) -> str:

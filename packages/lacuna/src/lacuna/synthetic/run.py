@@ -11,13 +11,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lacuna import local, parameters, seeds, watched
 from lacuna.genome import files
-from lacuna.plan.runs import ENTRY
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
 from lacuna.setup.registry import Recipe
@@ -216,7 +215,7 @@ def _run_model(
     words = ["--input", whole, "--output", prediction.absolute()]
     words += ["--metadata", metadata.absolute(), "--params", asked.absolute()]
     words += ["--truth", truth.absolute()] if control == "ceiling" else []
-    reason = call(recipe, words)
+    reason = watched.call(recipe, words, cpus=len(os.sched_getaffinity(0)))
     if reason is not None:
         said = read_json(metadata, "metadata") if metadata.is_file() else {}
         if "invalid_output" in said:
@@ -226,16 +225,3 @@ def _run_model(
     if "not_applicable" in details:
         return _results.failed(details["not_applicable"], control, "not_applicable")
     return _results.scored(prediction, truth, details, control)
-
-
-def call(recipe: Recipe, words: Sequence[Any]) -> str | None:
-    """Run a model's entry in its environment; None, or why it failed. What it says of its progress
-    goes to the terminal."""
-    entry = recipe.manifest.get("entry", ENTRY)
-    model = recipe.env / "model"
-    program = [str(model / w) if (model / w).is_file() else w for w in entry]
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    env["PATH"] = os.pathsep.join((str(recipe.env / "bin"), env.get("PATH", "")))
-    env.setdefault("LACUNA_CPUS", str(len(os.sched_getaffinity(0))))
-    code, said = watched.run([*program, *words], env)
-    return watched.reason(code, said) if code else None

@@ -46,7 +46,7 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str], drawn: bool = 
     validate(describe(truth), "multimodal_truth", where=truth)
     with open_h5ad(truth) as file:
         answer = Truth(file)
-        embedding, imputed = _read(prediction, answer)
+        embedding, imputed = read_prediction(prediction, answer)
         pairs = {}
         for modality, one in answer.asked.items():
             # The other row of a twin shows what this one hides.
@@ -84,20 +84,38 @@ def _finite(value: float) -> float:
     return float(value)
 
 
-class Truth:
-    """The hidden values. A file that breaks the contract here is a bug of ours, and raises."""
+class Posed:
+    """What is asked for, as an input and its truth both have it."""
 
     def __init__(self, file: h5py.File):
         self._file = file
-        about = read_uns(file)
         self.cells = read_names(file, "obs")
-        self.split = np.array(read_column(file, "obs", "split"))
         stored = file.get("uns/asked", {})
         self.asked = {
             m: Asked(stored[m]["cells"][:], stored[m]["features"][:])
             for m in MODALITIES
             if m in stored
         }
+
+    def features(self, modality: str) -> list[str]:
+        """The names of the features that are asked for."""
+        if modality == "rna":
+            every = read_names(self._file, "var")
+        else:
+            unit = {"atac": "peak", "adt": "adt"}[modality]
+            given = self._file.get(f"uns/{unit}_names")
+            width = Matrix(self._file[SLOTS[modality]]).shape[1]
+            every = [f"{unit}_{j}" for j in range(width)] if given is None else read_strings(given)
+        return [every[j] for j in self.asked[modality].features]
+
+
+class Truth(Posed):
+    """The hidden values. A file that breaks the contract here is a bug of ours, and raises."""
+
+    def __init__(self, file: h5py.File):
+        super().__init__(file)
+        about = read_uns(file)
+        self.split = np.array(read_column(file, "obs", "split"))
         there = file["obs"]
         flags = [read_column(file, "obs", f"has_{m}") for m in MODALITIES]
         self.known = Known(
@@ -115,18 +133,10 @@ class Truth:
         rows = sparse.csr_matrix(Matrix(self._file[SLOTS[modality]]).take(one.cells))
         return rows[:, one.features].toarray()
 
-    def features(self, modality: str) -> list[str]:
-        """The names of the features that are asked for."""
-        if modality == "rna":
-            every = read_names(self._file, "var")
-        else:
-            key = {"atac": "peak_names", "adt": "adt_names"}[modality]
-            every = read_strings(self._file[f"uns/{key}"])
-        return [every[j] for j in self.asked[modality].features]
 
-
-def _read(path: Path, answer: Truth) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The embedding of all cells, and the predictions, in the truth's order."""
+def read_prediction(path: Path, answer: Posed) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The embedding of all cells, and the predictions, in the order of what was asked for;
+    `InvalidOutput` where the file is no such prediction."""
     try:
         with open_h5ad(path) as file:
             check_self_contained(file)
@@ -146,7 +156,7 @@ def _read(path: Path, answer: Truth) -> tuple[np.ndarray, dict[str, np.ndarray]]
     return embedding if order is None else embedding[order], imputed
 
 
-def _imputed(group: h5py.Group, modality: str, answer: Truth) -> np.ndarray:
+def _imputed(group: h5py.Group, modality: str, answer: Posed) -> np.ndarray:
     one = answer.asked[modality]
     values = check_values(modality, group["values"][:], one.shape)
     wanted = [answer.cells[i] for i in one.cells]

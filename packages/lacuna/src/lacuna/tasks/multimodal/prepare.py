@@ -1,6 +1,6 @@
 """From a dataset, or from a seed, to what a model gets and what it is scored against."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,14 @@ from lacuna import seeds
 from lacuna.mock import Settings, write_mock
 from lacuna.mock.generate import hide
 from lacuna.tasks.multimodal.conditions import HOLDOUT
-from lacuna.tasks.multimodal.question import Cells, Question, hide_part, hide_scenario, pose
+from lacuna.tasks.multimodal.question import (
+    Cells,
+    Question,
+    ask_all,
+    hide_part,
+    hide_scenario,
+    pose,
+)
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError, NotApplicable
 from lacuna_contract.h5ad import (
@@ -92,28 +99,17 @@ def _pose(
     input: Path,
     truth: Path,
 ) -> None:
-    stored = {m: Matrix(file[slot]) for m, slot in SLOTS.items() if slot in file}
-    question = pose(cells, {m: matrix.shape[1] for m, matrix in stored.items()}, rng)
+    stored = _stored(file)
+    question = pose(cells, _widths(stored), rng)
     names = [f"cell_{i}" for i in range(len(question.source))]
-    genes = read_names(file, "var")
-    common = {"task": "multimodal", "n_hidden": question.n_hidden}
-    # X is always there, empty where no cell shows its RNA.
-    shown = {m: x for m, x in stored.items() if m == "rna" or _observed(question, m)}
-    with H5adWriter(input, names, genes) as out:
-        _copy(out, shown, question, _visible, dense=("adt",))
-        _columns(out, question)
-        for key in ("adt_names", "peak_names", "peak_gene", "adt_gene"):
-            modality = "adt" if key.startswith("adt") else "atac"
-            if modality in shown and key in file["uns"]:
-                _copy_feature_column(out, file, key)
-        _write_asked(out, question.asked)
-        out.uns(common)
+    _write_input(input, file, question, names)
     digest = sha256(input)
     kept = read_uns(file)
-    about = common | {"kind": kept["kind"], "input_sha256": digest, "arguments": dict(arguments)}
+    about = _about(question) | {"kind": kept["kind"], "input_sha256": digest}
+    about |= {"arguments": dict(arguments)}
     about |= {"no_twins": question.no_twins} if question.no_twins else {}
     about |= {"settings": kept["settings"]} if "settings" in kept else {}
-    with H5adWriter(truth, names, genes) as out:
+    with H5adWriter(truth, names, read_names(file, "var")) as out:
         _copy(out, stored, question, _hidden, dense=())
         _columns(out, question)
         out.column("obs", "twin", question.twin)
@@ -137,6 +133,40 @@ def _pose(
         for group in ("law", "cohorts"):
             if f"uns/{group}" in file:
                 file.copy(f"uns/{group}", answer["uns"])
+
+
+def write_as_it_is(raw: Path, input: Path) -> None:
+    """A raw dataset as a model gets it, with nothing hidden: asked for is what cells lack."""
+    with open_h5ad(raw) as file:
+        question = ask_all(_cells(file, shifted=True), _widths(_stored(file)))
+        _write_input(input, file, question, read_names(file, "obs"))
+
+
+def _write_input(input: Path, file: h5py.File, question: Question, names: Sequence[str]) -> None:
+    stored = _stored(file)
+    # X is always there, empty where no cell shows its RNA.
+    shown = {m: x for m, x in stored.items() if m == "rna" or _observed(question, m)}
+    with H5adWriter(input, names, read_names(file, "var")) as out:
+        _copy(out, shown, question, _visible, dense=("adt",))
+        _columns(out, question)
+        for key in ("adt_names", "peak_names", "peak_gene", "adt_gene"):
+            modality = "adt" if key.startswith("adt") else "atac"
+            if modality in shown and key in file["uns"]:
+                _copy_feature_column(out, file, key)
+        _write_asked(out, question.asked)
+        out.uns(_about(question))
+
+
+def _about(question: Question) -> dict[str, Any]:
+    return {"task": "multimodal", "n_hidden": question.n_hidden}
+
+
+def _stored(file: h5py.File) -> dict[str, Matrix]:
+    return {m: Matrix(file[slot]) for m, slot in SLOTS.items() if slot in file}
+
+
+def _widths(stored: Mapping[str, Matrix]) -> dict[str, int]:
+    return {m: matrix.shape[1] for m, matrix in stored.items()}
 
 
 def _observed(question: Question, modality: str) -> bool:

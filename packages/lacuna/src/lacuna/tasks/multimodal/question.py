@@ -139,6 +139,20 @@ def pose(cells: Cells, widths: Mapping[str, int], rng: np.random.Generator) -> Q
     return Question(rows, keep, batch, dataset, split, twin, why, asked)
 
 
+def ask_all(cells: Cells, widths: Mapping[str, int]) -> Question:
+    """The cells as they are, asked for all that they lack: nothing is hidden on purpose."""
+    n, asked = len(cells.split), {}
+    for column, modality in enumerate(MODALITIES):
+        lacking = np.flatnonzero(~cells.keep[:, column])
+        # Of a modality that no cell shows, nothing can be learned.
+        if modality in widths and 0 < len(lacking) < n:
+            asked[modality] = Asked(lacking, np.arange(widths[modality]))
+    twin, why = np.full(n, -1), "no cell was added"
+    return Question(
+        np.arange(n), cells.keep, cells.batch, cells.dataset, cells.split, twin, why, asked
+    )
+
+
 @dataclass(frozen=True)
 class _Second:
     """The modality that twins get, and the cells that have it alone."""
