@@ -10,6 +10,7 @@ from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
 from lacuna_contract import NotApplicable, model, need_memory
+from lacuna_contract.held_out import hold_out
 
 BLOCK = 20_000_000  # entries of a dense matrix at a time
 ENTRY_BYTES = 80  # of an entry, visible or hidden: in several sparse matrices, and in order
@@ -99,13 +100,6 @@ def impute(counts, hidden, wanted, rank, passes, seed):
         here = done[rows[part], wanted.indices[part] - first]
         found[part] = depth[rows[part]] * np.expm1(np.asarray(here).ravel())
     return found
-
-
-def hold_out(hidden, fraction, rng):
-    """A random set of visible entries, as a bool matrix."""
-    draw = rng.integers(hidden.shape, size=(max(100, round(fraction * np.prod(hidden.shape))), 2))
-    held = sparse.csr_matrix((np.ones(len(draw), bool), draw.T), shape=hidden.shape)
-    return (held > hidden).tocsr()
 
 
 @model("reconstruction", value_space="counts")

@@ -4,6 +4,7 @@ from scipy.sparse.linalg import LinearOperator, svds
 from scipy.spatial import cKDTree
 
 from lacuna_contract import model
+from lacuna_contract.held_out import hold_out
 
 
 def depths(counts, hidden, passes=3):
@@ -57,13 +58,6 @@ def smooth(counts, hidden, k, dims, prior, everywhere, seed):
         found = (pool @ counts).toarray()[at]
         parts.append(depth[rows][at[0]] * (found + prior * rate[at[1]]) / (seen + prior))
     return np.concatenate(parts)
-
-
-def hold_out(hidden, fraction, rng):
-    """A random set of visible entries, as a bool matrix."""
-    draw = rng.integers(hidden.shape, size=(max(100, round(fraction * np.prod(hidden.shape))), 2))
-    held = sparse.csr_matrix((np.ones(len(draw), bool), draw.T), shape=hidden.shape)
-    return (held > hidden).tocsr()
 
 
 @model("reconstruction", value_space="counts")

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from lacuna_contract import NotApplicable, model, need_memory
+from lacuna_contract.held_out import hold_out
 
 # While the graph is made: of each cell and gene, in a dense matrix and two copies; of each entry
 # that is stored, visible or hidden, in several sparse ones.
@@ -82,13 +83,6 @@ def diffuse(counts, hidden, wanted, depth, rate, steps, prior):
         usual = rate[wanted.indices[part]]
         found[part] = depth[at[0]] * (pooled[at] + prior * usual) / (weight + prior)
     return found
-
-
-def hold_out(hidden, fraction, rng):
-    """A random set of visible entries, as a bool matrix."""
-    draw = rng.integers(hidden.shape, size=(max(100, round(fraction * np.prod(hidden.shape))), 2))
-    held = sparse.csr_matrix((np.ones(len(draw), bool), draw.T), shape=hidden.shape)
-    return (held > hidden).tocsr()
 
 
 @model("reconstruction", value_space="counts")

@@ -2,19 +2,10 @@ import logging
 import tempfile
 import warnings
 
-import anndata
-import lightning
-import mudata
 import numpy as np
-import scmidas
-import torch
-from lightning.pytorch.callbacks import Callback
-from scmidas.config import load_config
-from torch.utils.data import Subset, default_collate
 
 from lacuna_contract import NotApplicable, model
-
-CHUNKS = 10  # of peaks: MIDAS encodes ATAC by chromosome, and an input need not know chromosomes
+from lacuna_contract.held_out import BestEpoch
 
 
 def groups(data):
@@ -34,54 +25,6 @@ def linked(data):
     return reached == set(names)
 
 
-def as_mudata(data, group, names):
-    found = {}
-    for modality, counts in data.counts.items():
-        has = data.has[modality]
-        found[modality] = anndata.AnnData(counts[has].toarray())
-        found[modality].obs_names = names[has]
-        found[modality].obs["batch"] = group[has]
-        found[modality].var_names = [f"{modality}_{j}" for j in range(counts.shape[1])]
-    return mudata.MuData(found)
-
-
-class KeepBest(Callback):
-    """Keep the weights of the best epoch by the held-out cells' loss (reconstruction and KL, at the
-    mean of z); stop after `patience` more epochs."""
-
-    def __init__(self, held, patience):
-        self.held, self.patience = held, patience
-        self.scores, self.best, self.weights = [], 0, None
-
-    @torch.inference_mode()
-    def score(self, midas):
-        midas.net.eval()
-        total, cells = 0.0, 0
-        for group in self.held:
-            batch = default_collate([group[i] for i in range(len(group))])
-            recon, s_recon, mean, logvar, *_ = midas.net(batch)
-            loss, _ = midas.calc_recon_loss(
-                batch["x"], batch["s"]["joint"], batch["e"], recon, None,
-                {f"distribution_dec_{m}": getattr(midas, f"distribution_dec_{m}") for m in recon},
-                {f"lam_recon_{m}": getattr(midas, f"lam_recon_{m}") for m in recon},
-            )  # fmt: skip
-            kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum() / len(mean)
-            total += float(loss + kl) * len(group)
-            cells += len(group)
-        midas.net.train()
-        return total / cells
-
-    def on_train_epoch_end(self, trainer, midas):
-        score = self.score(midas)
-        if not np.isfinite(score):
-            raise FloatingPointError(f"the fit diverged: held-out loss {score}")
-        self.scores.append(score)
-        if self.weights is None or score < self.scores[self.best]:
-            self.best = len(self.scores) - 1
-            self.weights = {k: v.clone() for k, v in midas.net.state_dict().items()}
-        trainer.should_stop = len(self.scores) - 1 - self.best >= self.patience
-
-
 @model("multimodal")
 def predict(
     data, *, latent=32, width=256, rate=2e-3, batch=64, epochs=200, patience=30, device="cpu",
@@ -92,6 +35,11 @@ def predict(
         raise NotApplicable(
             "no cell has two modalities: MIDAS learns from such cells how they belong together"
         )
+    # Only now, as importing scmidas takes longer than many a model's whole run.
+    import lightning
+    import torch
+    from vae import built, keeps, split
+
     warnings.simplefilter("ignore")
     for name in ("scmidas", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -99,37 +47,18 @@ def predict(
     lightning.seed_everything(seed, verbose=False)
 
     group = groups(data)
-    names = np.array([f"cell_{i}" for i in range(data.n_cells)])
-    mdata = as_mudata(data, group, names)
-    sizes = (
-        {"atac": [len(x) for x in np.array_split(np.arange(mdata["atac"].n_vars), CHUNKS)]}
-        if ("atac" in data.counts)
-        else None
-    )
-    scmidas.MIDAS.setup_mudata(mdata, batch_key="batch", dims_x=sizes)
-    config = load_config() | {
-        "dim_c": latent, "dims_shared_enc": [width, 128], "dims_shared_dec": [128, width],
-        "lr_net": rate, "lr_dsc": rate, "num_workers": 0, "persistent_workers": False,
-        "pin_memory": False,
-    }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        midas = scmidas.MIDAS(
-            mdata, configs=config, batch_size=batch, save_model_path=folder, n_save=10 * epochs
-        )
-        everything, rng = midas.datalist, np.random.default_rng(seed)
-        held, train = [], []
-        for part in everything:
-            order = rng.permutation(len(part))
-            # A group of a few cells is trained on as a whole.
-            out = round(0.1 * len(part)) if len(part) > 5 else 0
-            held += [Subset(part, order[:out])] if out else []
-            train.append(Subset(part, order[out:]))
-        midas.datalist = train
-        best = KeepBest(held or train, patience)
+        midas = built(
+            data, group, latent, width, rate, batch_size=batch, save_model_path=folder,
+            n_save=10 * epochs,
+        )  # fmt: skip
+        everything = midas.datalist
+        midas.datalist, held = split(everything, seed)
+        best = BestEpoch(patience)
         midas.train(
             max_epochs=epochs, accelerator="gpu" if device == "cuda" else "cpu", devices=1,
-            callbacks=[best], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False,
+            callbacks=[keeps(best, held)], logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         midas.datalist = everything
     midas.net.load_state_dict(best.weights)
@@ -146,4 +75,4 @@ def predict(
             rows = np.searchsorted(cells, asked.cells[to])
             found = np.asarray(block["x_impt"][modality])[rows][:, asked.features]
             imputed[modality][to] = np.log1p(found) if modality == "adt" else found
-    return embedding, imputed, {"epochs": best.best + 1, "history": {"held_out": best.scores}}
+    return embedding, imputed, {"epochs": best.epoch, "history": {"held_out": best.losses}}

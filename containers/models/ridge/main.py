@@ -2,6 +2,7 @@ import numpy as np
 from scipy import sparse
 
 from lacuna_contract import model, need_memory
+from lacuna_contract.held_out import hold_out
 
 BLOCK = 5_000_000  # entries of a dense matrix at a time
 ENTRY_BYTES = 40  # of a sampled cell's entry, visible or hidden: in several sparse matrices
@@ -158,13 +159,6 @@ def sample(chunks, cells, most, rng):
         counts.append(chunk.counts[rows])
         hidden.append(chunk.hidden[rows])
     return sparse.vstack(counts, format="csr"), sparse.vstack(hidden, format="csr")
-
-
-def hold_out(hidden, fraction, rng):
-    """A random set of visible entries, as a bool matrix."""
-    draw = rng.integers(hidden.shape, size=(max(100, round(fraction * np.prod(hidden.shape))), 2))
-    held = sparse.csr_matrix((np.ones(len(draw), bool), draw.T), shape=hidden.shape)
-    return (held > hidden).tocsr()
 
 
 @model("reconstruction", value_space="counts")

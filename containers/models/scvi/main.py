@@ -6,10 +6,12 @@ import numpy as np
 import scvi
 import torch
 from lightning.pytorch.callbacks import Callback
-from scipy import sparse
 from scvi.module import VAE
 
 from lacuna_contract import NotApplicable, model
+from lacuna_contract.held_out import BestEpoch, hold_out
+
+EVERY = 10  # epochs
 
 
 class Visible:
@@ -80,31 +82,18 @@ class MaskedSCVI(scvi.model.SCVI):
 
 
 class KeepBest(Callback):
-    """Score held-out entries every 10 epochs; keep the best weights, stop after `patience` more."""
+    """Score held-out entries now and then; keep the best weights, stop after `patience` epochs."""
 
     def __init__(self, owner, adata, held, true, patience=30):
         self.owner, self.adata, self.held, self.true = owner, adata, held, true
-        self.patience, self.scores, self.best, self.weights = patience, {}, 0, None
+        self.best = BestEpoch(patience // EVERY)
 
     def on_train_epoch_end(self, trainer, _):
-        epoch = trainer.current_epoch + 1
-        if epoch % 10:
+        if (trainer.current_epoch + 1) % EVERY:
             return
         guess = self.owner.expected(self.adata, self.held).clip(1e-6)
-        score = self.scores[epoch] = float(np.mean(guess - self.true * np.log(guess)))
-        if not np.isfinite(score):
-            raise FloatingPointError(f"the fit diverged: held-out likelihood {score}")
-        if self.weights is None or score < self.scores[self.best]:
-            self.best = epoch
-            self.weights = {k: v.clone() for k, v in self.owner.module.state_dict().items()}
-        trainer.should_stop = epoch - self.best >= self.patience
-
-
-def hold_out(hidden, fraction, rng):
-    """A random set of visible entries, as a bool matrix."""
-    draw = rng.integers(hidden.shape, size=(max(100, round(fraction * np.prod(hidden.shape))), 2))
-    held = sparse.csr_matrix((np.ones(len(draw), bool), draw.T), shape=hidden.shape)
-    return (held > hidden).tocsr()
+        score = float(np.mean(guess - self.true * np.log(guess)))
+        trainer.should_stop = self.best.add(score, self.owner.module.state_dict())
 
 
 @model("reconstruction", value_space="counts")
@@ -132,7 +121,7 @@ def predict(
     MaskedSCVI.setup_anndata(adata)
     scvi_model = MaskedSCVI(adata, gene_likelihood=likelihood, n_latent=latent, n_hidden=width)
     scvi_model.module.prepare(rate, blind)
-    best = KeepBest(scvi_model, adata[:2000].copy(), held[:2000], true[: held[:2000].nnz])
+    kept = KeepBest(scvi_model, adata[:2000].copy(), held[:2000], true[: held[:2000].nnz])
     scvi_model.train(
         max_epochs=epochs,
         # A last batch of a single cell has no variance to normalise by.
@@ -140,11 +129,13 @@ def predict(
         train_size=1.0,
         accelerator="gpu" if device == "cuda" else "cpu",
         devices=1,
-        callbacks=[best],
+        callbacks=[kept],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
     )
+    best = kept.best
     scvi_model.module.load_state_dict(best.weights)
     found = scvi_model.expected(adata, None if kind == "thinned" else hidden)
-    return found, {"epochs": best.best, "held_out": best.scores}
+    scores = {EVERY * (i + 1): score for i, score in enumerate(best.losses)}
+    return found, {"epochs": EVERY * best.epoch, "held_out": scores}

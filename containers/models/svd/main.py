@@ -2,6 +2,7 @@ import numpy as np
 from scipy import sparse
 
 from lacuna_contract import model
+from lacuna_contract.held_out import hold_out
 
 
 def scales(counts, hidden, passes=3):
@@ -47,13 +48,6 @@ def complete(counts, hidden, rank, shrink, sweeps, rng, everywhere=False):
         usual = np.outer(down, usual_gene)
         return np.outer(down, across) * np.maximum(usual + left @ right.T, 0.02 * usual)
     return scale * filled.data
-
-
-def hold_out(hidden, fraction, rng):
-    """A random set of visible entries, as a bool matrix."""
-    draw = rng.integers(hidden.shape, size=(max(100, round(fraction * np.prod(hidden.shape))), 2))
-    held = sparse.csr_matrix((np.ones(len(draw), bool), draw.T), shape=hidden.shape)
-    return (held > hidden).tocsr()
 
 
 @model("reconstruction", value_space="counts")

@@ -14,7 +14,7 @@ import torch
 model_folder, given, output = sys.argv[1:]
 sys.path.insert(0, model_folder)
 
-import main  # noqa: E402
+import vae  # noqa: E402
 from scvi.distributions import (  # noqa: E402
     NegativeBinomialMixture,
     ZeroInflatedNegativeBinomial,
@@ -25,7 +25,7 @@ from lacuna_contract.tasks import multimodal  # noqa: E402
 scvi.settings.verbosity = logging.ERROR
 scvi.settings.seed = 0
 data = multimodal.read(given)
-multivi = main.built(data, latent=4, width=8)
+multivi = vae.built(data, latent=4, width=8)
 module = multivi.module.eval()
 with torch.no_grad():
     for values in module.parameters():
@@ -36,7 +36,7 @@ found = {}
 
 def every():
     scvi.settings.seed = 1
-    return {name: main.decoded(multivi, name, data.has[name]) for name in data.counts}
+    return {name: vae.decoded(multivi, name, data.has[name]) for name in data.counts}
 
 
 found |= {f"{name} as it is": values for name, values in every().items()}
@@ -64,7 +64,7 @@ with torch.inference_mode():
         mu=out["px_rate"], theta=out["px_r"], zi_logits=out["px_dropout"]
     ).mean
     found["rna rate"] = out["px_rate"]
-    found["rna expected"] = depth * main.expected("rna", module, out)
+    found["rna expected"] = depth * vae.expected("rna", module, out)
     total, draws = 0, 300
     for _ in range(draws):
         adt = module.generative(**module._get_generative_input(tensors, inferred))["py_"]
@@ -75,5 +75,5 @@ with torch.inference_mode():
         total = total + torch.log1p(law.sample())
     found["adt law"] = total / draws
     out["py_"]["back_alpha"] += np.log(300)
-    found["adt expected"] = main.expected("adt", module, out)
+    found["adt expected"] = vae.expected("adt", module, out)
 np.savez(output, **found)

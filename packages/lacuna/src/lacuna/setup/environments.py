@@ -26,7 +26,7 @@ DEVELOPERS = {
 # Proves that it can be imported, and leaves byte code: uv makes none, and where Python is told to
 # write none, each task would compile NumPy again. Commands for people are in no stage.
 WARM = """
-import importlib, importlib.util, pkgutil, sys
+import importlib, importlib.util, pathlib, pkgutil, sys
 for name in sys.argv[1:]:
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, name + "."):
@@ -37,7 +37,8 @@ for name in sys.argv[1:]:
             if name != "lacuna":
                 raise
 if importlib.util.find_spec("main"):
-    import main
+    from lacuna_contract import warm
+    warm.main(pathlib.Path(importlib.util.find_spec("main").origin).parent)
 """
 
 
