@@ -190,6 +190,37 @@ def test_the_first_step_goes_towards_the_state(tmp_path):
         assert rest < 1.5 * np.diag(np.linalg.inv(information)).mean(), name
 
 
+def test_the_prior_is_a_mixture(few, tmp_path):
+    # By sums over a grid of states, of a spacing far below every standard deviation.
+    found = inside("prior.py", few.with_suffix(".h5ad"), tmp_path / "prior.npz")
+    axis = np.linspace(-9, 9, 181)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 1, 2)
+    for parts in (1, 3):
+        law = {name.partition(" ")[2]: x for name, x in found.items() if name[0] == str(parts)}
+        density = np.exp(-0.5 * ((grid - law["centres"]) ** 2).sum(axis=2)) / (2 * np.pi)
+        prior = density @ law["share"]
+        for cell, (state, var) in enumerate(zip(law["state"], law["var"], strict=True)):
+            away = (grid[:, 0] - law["mean"][:, cell, None]) ** 2 * law["sure"][:, cell, None]
+            mass = prior * np.exp(-0.5 * away.sum(axis=(0, 2)))
+            mass /= mass.sum()
+            mean = mass @ grid[:, 0]
+            np.testing.assert_allclose(state, mean, atol=1e-3)
+            np.testing.assert_allclose(var, mass @ (grid[:, 0] - mean) ** 2, atol=1e-3)
+            own = stats.norm(state, np.sqrt(var)).pdf(grid[:, 0]).prod(axis=1)
+            step = (axis[1] - axis[0]) ** 2
+            exact = (own * np.log(np.maximum(own, 1e-300) / np.maximum(prior, 1e-300))).sum() * step
+            bound = law["divergence"][cell]
+            by_dimension = law["by dimension"][cell].sum()
+            # No further than by the choice of any one part for all of the cell.
+            apart = 0.5 * ((state - law["centres"]) ** 2 + var - 1 - np.log(var)).sum(axis=1)
+            assert exact - 1e-3 < bound < (apart - np.log(law["share"])).min() + 1e-4
+            assert by_dimension < bound + 1e-4
+            # One part has no choice: the bound is exact, and all of it is by dimension.
+            if parts == 1:
+                assert exact == pytest.approx(bound, abs=1e-3)
+                assert by_dimension == pytest.approx(bound, abs=1e-4)
+
+
 def test_training_ends_when_held_out_cells_gain_no_more(few, tmp_path):
     assert train(few, tmp_path, "epochs=400", "patience=2", "warm_up=0", "rate=0.05") == 0
     losses = json.loads((tmp_path / "history.json").read_text())["held_out"]

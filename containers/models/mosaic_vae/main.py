@@ -25,14 +25,17 @@ def linked(data, by_genes: bool) -> bool:
 
 @model("multimodal")
 def predict(
-    data, *, latent=16, width=32, rank=32, dropout=0.1, likelihood="nb", epochs=200, batch=128,
-    rate=0.02, expert_rate=0.003, warm_up=10, muted=0.5, patience=30, held_out=0.1, batch_sd=0.3,
-    starts=8, start_epochs=15, save_every=10, state=None, resume=False, seed=0, device="cpu",
-    threads=1,
+    data, *, latent=16, mixture=8, width=32, rank=32, dropout=0.1, likelihood="nb", epochs=200,
+    batch=128, rate=0.02, expert_rate=0.003, warm_up=10, muted=0.5, patience=30, held_out=0.1,
+    batch_sd=0.3, starts=8, start_epochs=15, save_every=10, state=None, resume=False, seed=0,
+    device="cpu", threads=1,
 ):  # fmt: skip
     """A mosaic variational autoencoder, trained as long as held-out cells gain by it."""
     if likelihood not in ("nb", "zinb"):
         raise ValueError(f"likelihood is '{likelihood}'; expected 'nb' or 'zinb'")
+    sizes = {"latent": latent, "mixture": mixture, "width": width, "rank": rank}
+    if wrong := [f"{n}={x!r}" for n, x in sizes.items() if type(x) is not int or x < 1]:
+        raise ValueError(f"{', '.join(wrong)}; expected whole numbers of 1 or more")
     how = Schedule(
         epochs=epochs, batch=batch, rate=rate, expert_rate=expert_rate, warm_up=warm_up,
         muted=muted, patience=patience, held_out=held_out, batch_sd=batch_sd, starts=starts,
@@ -53,7 +56,7 @@ def predict(
         """A network to train, with the random numbers of its training."""
         torch.manual_seed(seed + 1000 * start)
         return MosaicVAE(
-            cells, data.gene_of, latent=latent, width=width, dropout=dropout,
+            cells, data.gene_of, latent=latent, mixture=mixture, width=width, dropout=dropout,
             zero_inflated=likelihood == "zinb",
         ).to(device)  # fmt: skip
 
@@ -64,7 +67,6 @@ def predict(
         first, losses = best_start(begun, on_device, how)
         tried = {"starts": [round(loss, 4) for loss in losses]}
     net, cells = begun(first), on_device
-    sizes = {"latent": latent, "width": width, "rank": rank}
     progress = fit(net, cells, how, state and Path(state), resume, sizes)
     mean, var, facts = embed(net, cells)
     imputed = {

@@ -35,16 +35,51 @@ class Expert(nn.Module):
         return self.straight(x) + shift, F.softplus(sure + 1)
 
 
-def product(
-    experts: dict[str, tuple[Tensor, Tensor]], heard: dict[str, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Mean and variance (cells, latent) of the normal distribution that is proportional to the
-    prior N(0, 1) times the experts that are `heard`, by modality 1 or 0 for each cell."""
-    precision, weighted = 1.0, 0.0
-    for name, (mean, sure) in experts.items():
-        sure = sure * heard[name][:, None]
-        precision, weighted = precision + sure, weighted + sure * mean
-    return weighted / precision, 1 / precision
+class Prior(nn.Module):
+    """The law of the states before anything is measured: a mixture of normal distributions with
+    variance 1, whose centres and shares are learned. Cells come in types."""
+
+    def __init__(self, parts: int, latent: int):
+        super().__init__()
+        self.centres = nn.Parameter(0.5 * torch.randn(parts, latent))
+        self.share = nn.Parameter(torch.zeros(parts))
+
+    def product(
+        self, experts: dict[str, tuple[Tensor, Tensor]], heard: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance (cells, latent) of the distribution that is proportional to the prior
+        times the experts that are `heard`, by modality 1 or 0 for each cell."""
+        precision, weighted = 1.0, 0.0
+        for name, (mean, sure) in experts.items():
+            sure = sure * heard[name][:, None]
+            precision, weighted = precision + sure, weighted + sure * mean
+        # Each part by itself, and how much of a cell is its: axes are parts, cells, latent.
+        means = (self.centres[:, None] + weighted) / precision
+        fit = (means**2 * precision).sum(2) - (self.centres**2).sum(1)[:, None]
+        belongs = (0.5 * fit + self.share.log_softmax(0)[:, None]).softmax(0)[..., None]
+        mean = (belongs * means).sum(0)
+        return mean, 1 / precision + (belongs * (means - mean) ** 2).sum(0)
+
+    def divergence(self, mean: Tensor, var: Tensor) -> Tensor:
+        """KL of N(mean, var) from the prior, (cells,). An upper bound, as the logarithm of a
+        mixture has no closed form; with one part it is exact."""
+        return -self._parts(mean, var)[0].logsumexp(1)
+
+    def by_dimension(self, mean: Tensor, var: Tensor) -> Tensor:
+        """What each latent dimension has of `divergence`, (cells, latent), without what is spent
+        on the choice of parts."""
+        score, each = self._parts(mean, var)
+        return (score.softmax(1)[..., None] * each).sum(1)
+
+    def _parts(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each part the log of its share less the KL from it (cells, parts), and that KL by
+        dimension (cells, parts, latent)."""
+        each = divergence(mean[:, None] - self.centres, var[:, None])
+        return self.share.log_softmax(0) - each.sum(2), each
+
+    def cost(self) -> Tensor:
+        """Minus the log density of the centres under N(0, 1), up to a constant."""
+        return 0.5 * (self.centres**2).sum()
 
 
 def divergence(mean: Tensor, var: Tensor) -> Tensor:
@@ -116,12 +151,14 @@ class MosaicVAE(nn.Module):
         gene_of: dict[str, np.ndarray],
         *,
         latent: int,
+        mixture: int,
         width: int,
         dropout: float,
         zero_inflated: bool,
     ):
         super().__init__()
         self.latent = latent
+        self.prior = Prior(mixture, latent)
         self.zero_inflated = zero_inflated
         self.experts, self.decoders = nn.ModuleDict(), nn.ModuleDict()
         self.level, self.level_log_sd = nn.ModuleDict(), nn.ParameterDict()
@@ -159,7 +196,7 @@ class MosaicVAE(nn.Module):
         for name, expert in self.experts.items():
             step = self.first_step(name, cells, rows)
             found[name] = expert(cells.scores[name][rows], step, batch)
-        return product(found, heard)
+        return self.prior.product(found, heard)
 
     def first_step(self, name: str, cells: Cells, rows: Tensor) -> Tensor:
         """Where one step of Fisher scoring from z = 0 would take the states if this modality were
@@ -255,8 +292,9 @@ class MosaicVAE(nn.Module):
         return -0.5 * fit - self.log_noise.sum() - 0.5 * common.log()
 
     def divergence(self, batch_sd: float) -> Tensor:
-        """KL of all decoder weights from their priors: once for the dataset, not for each cell."""
-        return sum(decoder.divergence(batch_sd) for decoder in self.decoders.values())
+        """KL of all decoder weights from their priors, and the prior of the mixture's centres: once
+        for the dataset, not for each cell."""
+        return self.prior.cost() + sum(x.divergence(batch_sd) for x in self.decoders.values())
 
     def kept(self) -> Tensor:
         """Share of each gene's counts that are not taken away by zero inflation."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from inputs import CHUNK, Cells
-from network import MosaicVAE, divergence
+from network import MosaicVAE
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,7 +28,7 @@ def embed(net: MosaicVAE, cells: Cells) -> tuple[Tensor, Tensor, dict[str, float
         for part in torch.arange(len(cells), device=cells.batch.device).split(CHUNK)
     ]
     mean, var = (torch.cat(x) for x in zip(*parts, strict=True))
-    kl = divergence(mean, var).mean(0)
+    kl = net.prior.by_dimension(mean, var).mean(0)
     facts = {
         "active_dimensions": int((mean.var(0) > ACTIVE).sum()),
         "kl_per_dimension": [round(float(x), 3) for x in kl],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from inputs import CHUNK, Cells
-from network import MosaicVAE, divergence
+from network import MosaicVAE
 from torch import Tensor
 
 from lacuna_contract.errors import ContractError
@@ -146,7 +146,7 @@ def assess(net: MosaicVAE, cells: Cells, rows: Tensor) -> float:
 def _assess(net: MosaicVAE, cells: Cells, rows: Tensor) -> float:
     has = {name: cells.has[name][rows] for name in cells.modalities}
     mean, var = net.infer(cells, rows, has)
-    total = divergence(mean, var).sum() - sum(
+    total = net.prior.divergence(mean, var).sum() - sum(
         x.sum() for x in log_likelihoods(net, cells, mean, rows, cells.modalities).values()
     )
     for name in cells.modalities if len(has) > 1 else ():
@@ -171,7 +171,7 @@ def train_epoch(
         mean, var = net.infer(cells, part, heard)
         z = mean + var.sqrt() * torch.randn_like(mean)
         terms = {n: -x for n, x in log_likelihoods(net, cells, z, part, cells.modalities).items()}
-        kl = divergence(mean, var).sum(1)
+        kl = net.prior.divergence(mean, var)
         weights_kl = net.divergence(how.batch_sd) / len(rows)
         loss = (sum(terms.values()) + weight * kl).mean() + weight * weights_kl
         if not torch.isfinite(loss):

@@ -23,7 +23,7 @@ cells = read(data, rank=4, seed=0)
 found = {}
 for kind in ("nb", "zinb"):
     net = MosaicVAE(
-        cells, data.gene_of, latent=4, width=8, dropout=0.0, zero_inflated=kind == "zinb"
+        cells, data.gene_of, latent=4, mixture=2, width=8, dropout=0.0, zero_inflated=kind == "zinb"
     ).eval()
     with torch.no_grad():
         for values in net.parameters():

@@ -28,7 +28,9 @@ z = 0.3 * torch.randn(len(seen), LATENT)
 depth = {name: torch.zeros(len(seen)) for name in seen.depth}
 found = {"z": z.numpy()}
 for kind, gene_of in (("linked", data.gene_of), ("alone", {})):
-    net = MosaicVAE(seen, gene_of, latent=LATENT, width=8, dropout=0.0, zero_inflated=False).eval()
+    net = MosaicVAE(
+        seen, gene_of, latent=LATENT, mixture=2, width=8, dropout=0.0, zero_inflated=False
+    ).eval()
     values = {}
     with torch.no_grad():
         net.shared_log_noise.fill_(-9.0)
