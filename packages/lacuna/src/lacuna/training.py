@@ -1,16 +1,18 @@
 """Train a model's folder on a multimodal dataset, outside of any benchmark.
 
-The command's name says which: ``train-mosaic-vae`` runs the folder ``mosaic_vae``. Nothing here
-knows what it does. Its entry is run in its own environment, as in a benchmark, and gets two
-parameters besides its own: `state`, the file of its checkpoint, and `resume`. Nothing is hidden on
-purpose: what cells lack is what is imputed.
+The command's name says which: ``train-mosaic-vae`` runs the folder ``mosaic_vae``, and
+``train-model`` the one that its first word names. Nothing here knows what it does. Its entry is run
+in its own environment, as in a benchmark, and gets two parameters besides its own: `state`, the file
+of its checkpoint, and `resume`. Nothing is hidden on purpose: what cells lack is what is imputed.
 """
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,9 @@ from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
 
 TASK = "multimodal"
 RESERVED = ("state", "resume")
+CHECKPOINT = "checkpoint.pt"
+#: What a training leaves in its folder.
+OUTPUTS = (CHECKPOINT, "prediction.h5ad", "metadata.json", "history.json", "curves.svg")
 
 
 def overrides(words: Sequence[str]) -> dict[str, Any]:
@@ -131,23 +136,41 @@ def check_prediction(recipe: Recipe, room: Path) -> None:
         raise ContractError(f"{recipe.name} returned what is no prediction: {error}") from None
 
 
+def check_out(out: Path, resume: bool, overwrite: bool) -> None:
+    """`ContractError` where `out` has no checkpoint to resume from, or a training that would be
+    lost."""
+    if resume and not (out / CHECKPOINT).is_file():
+        raise ContractError(f"there is no checkpoint {out / CHECKPOINT} to resume from")
+    there = [name for name in OUTPUTS if (out / name).exists()]
+    if there and not resume and not overwrite:
+        raise ContractError(
+            f"{out} holds a training already ({', '.join(there)}). --resume goes on with it, --out "
+            "names another folder, --overwrite begins anew in this one"
+        )
+
+
 def train(
-    recipe: Recipe, config: Config, params: Mapping[str, Any], out: Path, resume: bool
+    recipe: Recipe,
+    config: Config,
+    params: Mapping[str, Any],
+    out: Path,
+    resume: bool,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Run a model's folder; returns the metadata that it wrote.
 
     `out` gets ``checkpoint.pt``, ``prediction.h5ad`` (embedding and imputed values),
-    ``metadata.json``, ``history.json`` and ``curves.svg``.
+    ``metadata.json``, ``history.json`` and ``curves.svg``. What an earlier training left there is
+    an error, unless this one is to `resume` or `overwrite` it.
     """
     check_config(config)
+    check_out(out, resume, overwrite)
     try:
         build(recipe)
     except SetupError as error:
         raise ContractError(str(error)) from None
     out.mkdir(parents=True, exist_ok=True)
-    state = out / "checkpoint.pt"
-    if resume and not state.is_file():
-        raise ContractError(f"there is no checkpoint {state} to resume from")
+    state = out / CHECKPOINT
     given = {**config.model, **params, "state": str(state.absolute()), "resume": resume}
     with tempfile.TemporaryDirectory(prefix="lacuna-train-") as folder:
         room = Path(folder)
@@ -159,6 +182,8 @@ def train(
         (room / "params.json").write_text(json.dumps(given))
         words = ["--params", "params.json", "--input", "input.h5ad"]
         words += ["--output", "prediction.h5ad", "--metadata", "metadata.json"]
+        for name in OUTPUTS if overwrite else ():
+            (out / name).unlink(missing_ok=True)
         if reason := watched.call(recipe, words, room):
             raise ContractError(f"{recipe.name} failed: {reason}")
         metadata = read_json(room / "metadata.json", "metadata")
@@ -178,16 +203,40 @@ def train(
     return metadata
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP, as schedulers and terminals that close send them, end what is done here
+    like Ctrl-C: `KeyboardInterrupt`, with the signal's number. What is ignored, as SIGHUP under
+    nohup, stays so."""
+
+    def stop(number: int, _: Any) -> None:
+        raise KeyboardInterrupt(number)
+
+    heard = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {n: signal.signal(n, stop) for n in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(command: str, arguments: Sequence[str]) -> int:
-    """``train-<model>``; 1 and a sentence on stderr when something was wrong, 130 after an
-    interruption."""
-    name = Path(command).name.removeprefix("train-").replace("-", "_")
+    """``train-<model>``, or ``train-model <model>``; 1 and a sentence on stderr when something was
+    wrong, 128 and the signal's number after an interruption."""
+    name, arguments = Path(command).name.removeprefix("train-").replace("-", "_"), list(arguments)
+    if own := name == "model":
+        named = bool(arguments) and not arguments[0].startswith("-")
+        name = arguments.pop(0) if named else "MODEL"
     parser = argparse.ArgumentParser(
-        prog=Path(command).name, description=f"Train the model {name} on a multimodal dataset."
+        prog=Path(command).name + (f" {name}" if own else ""),
+        description=f"Train the model {name} on a multimodal dataset.",
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML: data, model")
     parser.add_argument("--out", type=Path, help="default: results/training/<model>/<config>")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    again.add_argument("--overwrite", action="store_true", help="remove the training in --out")
     parser.add_argument("--gpu", action="store_true", help="train on a GPU")
     parser.add_argument("--models-dir", type=Path, action="append", default=[], help="more models")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. epochs=100")
@@ -200,16 +249,17 @@ def main(command: str, arguments: Sequence[str]) -> int:
         able = {n: r for n, r in recipes.items() if TASK in r.manifest["tasks"] and r.has_venv}
         if name not in able:
             raise ContractError(suggest(name, able, "multimodal model"))
-        metadata = train(able[name], config, params, out, args.resume)
+        with interruptible():
+            metadata = train(able[name], config, params, out, args.resume, args.overwrite)
     except ContractError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        state = out / "checkpoint.pt"
+    except KeyboardInterrupt as stop:
+        state = out / CHECKPOINT
         kept = f"--resume goes on from the checkpoint {state}"
         kept = kept if state.is_file() else "there is no checkpoint yet to --resume from"
         print(f"\n{parser.prog}: interrupted; {kept}", file=sys.stderr)
-        return 130
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
     plain = {
         k: v for k, v in metadata.get("details", {}).items() if isinstance(v, (int, float, str))
     }

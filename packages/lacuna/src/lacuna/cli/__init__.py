@@ -39,7 +39,8 @@ def synthetic_benchmark(arguments: Sequence[str] | None = None) -> int:
 
 
 def train_model(arguments: Sequence[str] | None = None) -> int:
-    """``train-<model>``: the name that it is called by says which model is trained."""
+    """``train-<model>``, ``train-model <model>``: the name that it is called by, or its first word,
+    says which model is trained."""
     from lacuna.training import main as train
 
     return train(sys.argv[0], sys.argv[1:] if arguments is None else arguments)
