@@ -140,6 +140,8 @@ def test_what_the_harness_fills(masked):
         ("return np.full(hidden.nnz, np.nan)", "NaN or infinite"),
         ("return None", "returned shape ()"),
         ("return np.full(counts.shape, 'high')", "returned values of type <U4; expected floats"),
+        ("return np.full(hidden.nnz, None)", "returned values of type object; expected floats"),
+        ("return [[1.0], [2.0, 3.0]]", "the model returned a list that is no array: "),
         ("return table(cells, [f'{g}!' for g in genes])", "12 gene names that are not the 12 of"),
         ("return table(cells[1:], genes)", "29 cell names that are not the 30 of the input: 1 are"),
         ("return table(cells + ['more'], genes)", "31 cell names that are not the 30 of the input"),

@@ -137,6 +137,32 @@ def test_tables_are_put_in_order_by_their_names(room):
         ("return embedding, {'atac': atac * 3, 'adt': adt}", "from 0 to 1.5; expected probability"),
         ("return embedding, {'atac': atac - 0.1, 'adt': adt}", "expected probability, from 0 to 1"),
         ("return embedding, {'atac': atac, 'adt': adt * np.inf}", "prediction of adt holds 3 NaN"),
+        (
+            "return embedding.astype(str), {'atac': atac, 'adt': adt}",
+            "the embedding holds values of type <U21; expected floats",
+        ),
+        (
+            "return np.full((12, 2), None), {'atac': atac, 'adt': adt}",
+            "the embedding holds values of type object; expected floats",
+        ),
+        (
+            "return [[1.0], *[[1.0, 2.0]] * 11], {'atac': atac, 'adt': adt}",
+            "the model returned a list that is no array: ",
+        ),
+        ("return None, {'atac': atac, 'adt': adt}", "the embedding has shape ()"),
+        (
+            "return embedding, {'atac': np.full((2, 3), 'open'), 'adt': adt}",
+            "the prediction of atac holds values of type <U4; expected floats",
+        ),
+        (
+            "return embedding, {'atac': atac, 'adt': [[1.0, None, 2.0]]}",
+            "the prediction of adt holds values of type object; expected floats",
+        ),
+        ("return embedding, {'atac': None, 'adt': adt}", "the prediction of atac has shape ()"),
+        (
+            "return embedding, {'atac': [[0.1], [0.2, 0.3]], 'adt': adt}",
+            "the model returned a list that is no array: ",
+        ),
     ],
 )  # fmt: skip
 def test_what_breaks_the_contract_is_said(room, capsys, end, message):

@@ -169,6 +169,13 @@ def other_features(file):
     file["uns/imputed/rna/features"][0] = "peak_of_fame"
 
 
+def of_text(file):
+    values = file["uns/imputed/atac/values"]
+    words = values[:].astype(str).tolist()
+    del file["uns/imputed/atac/values"]
+    file.create_dataset("uns/imputed/atac/values", data=words, dtype=h5py.string_dtype())
+
+
 def no_embedding(file):
     del file["obsm/X_embedding"]
 
@@ -183,6 +190,7 @@ def no_embedding(file):
         (renamed, "'somebody'"),
         (other_features, "feature names are not those of the input"),
         (no_embedding, "X_embedding"),
+        (of_text, "uns/imputed/atac/values|the prediction of atac holds values of type object"),
     ],
 )
 def test_a_prediction_that_cannot_be_scored(pairs, tmp_path, damage, said):

@@ -130,6 +130,21 @@ def test_answers_that_cannot_be_scored(case, tmp_path, spoil, said):
         TASK.evaluate(truth, path, NAMES)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": [["exon"]]}, "labels: <U4 of shape"),
+        ({"labels": [[0], [0, 1]]}, "the model returned a list that is no array: "),
+        ({"boundaries": np.full((1, 1), None)}, "boundaries: object of shape"),
+        ({"durations": [[None] * 3]}, "durations: object of shape"),
+    ],
+)
+def test_what_is_no_number_is_no_answer(case, change, said):
+    _, labels, data, _ = case
+    with pytest.raises(InvalidOutput, match=said):
+        segmentation.checked(Segmentation(**({"labels": labels} | change)), data)
+
+
 def test_figures(case, tmp_path):
     truth, labels, data, names = case
     durations = np.log(np.full((500, 3), 1 / 500))

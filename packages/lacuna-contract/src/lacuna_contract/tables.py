@@ -1,4 +1,5 @@
-"""Tables that carry names (pandas' data frames), which a model may return instead of arrays."""
+"""What a model returns as an array, be it lists or a table that carries names (a data frame of
+pandas)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +9,23 @@ import numpy as np
 from lacuna_contract.errors import InvalidOutput
 
 
+def array(values: Any) -> np.ndarray:
+    """An array of any type; `InvalidOutput` for what is none, such as rows of several lengths."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise InvalidOutput(
+            f"the model returned a {type(values).__name__} that is no array: {error}"
+        ) from None
+
+
 def by_name(values: Any, cells: Sequence[str], features: Sequence[str], unit: str) -> np.ndarray:
     """An array; of a table, in the order of `cells` and `features`, whatever its own order is.
 
     `InvalidOutput` where a table's names are not these. `unit` is what its columns are: "gene".
     """
     if not (hasattr(values, "index") and hasattr(values, "columns")):
-        return np.asarray(values)
+        return array(values)
     rows = _places(values.index, cells, "cell")
     columns = _places(values.columns, features, unit)
     return np.asarray(values)[np.ix_(rows, columns)]
@@ -26,7 +37,7 @@ def cells_by_name(values: Any, cells: Sequence[str]) -> np.ndarray:
     `InvalidOutput` where the rows' names are not these.
     """
     if not (hasattr(values, "index") and hasattr(values, "columns")):
-        return np.asarray(values)
+        return array(values)
     return np.asarray(values)[_places(values.index, cells, "cell")]
 
 

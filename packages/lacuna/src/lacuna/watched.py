@@ -26,6 +26,7 @@ def run(
                 tail = (tail + piece)[-KEPT:]
         except BaseException:
             process.kill()
+            process.wait()  # leaving `with` waits no longer than a moment on an interruption
             raise
     return process.returncode, tail.decode(errors="replace").strip()
 

@@ -20,7 +20,7 @@ from lacuna_contract.h5ad import (
     read_names,
     read_strings,
 )
-from lacuna_contract.tables import by_name, cells_by_name
+from lacuna_contract.tables import array, by_name, cells_by_name
 
 FILLED = ()
 MODALITIES = ("rna", "atac", "adt")
@@ -231,7 +231,9 @@ def check_embedding(embedding: np.ndarray, cells: int) -> np.ndarray:
 
 
 def check_finite(what: str, values: np.ndarray) -> None:
-    """Raise `InvalidOutput` where values are NaN or infinite."""
+    """Raise `InvalidOutput` where values are no numbers, NaN or infinite."""
+    if values.dtype.kind not in "biuf":
+        raise InvalidOutput(f"{what} holds values of type {values.dtype}; expected floats")
     if bad := int(np.count_nonzero(~np.isfinite(values))):
         raise InvalidOutput(f"{what} holds {bad} NaN or infinite values of {values.size}")
 
@@ -244,7 +246,7 @@ def check_imputed(imputed: Any, asked: Mapping[str, Asked]) -> dict[str, np.ndar
             f"the imputed values are {type(imputed).__name__}; expected a dictionary by modality"
         )
     check_modalities(imputed, asked)
-    return {m: check_values(m, np.asarray(imputed[m]), one.shape) for m, one in asked.items()}
+    return {m: check_values(m, array(imputed[m]), one.shape) for m, one in asked.items()}
 
 
 def check_modalities(imputed: Mapping[str, Any], asked: Mapping[str, Asked]) -> None:

@@ -25,6 +25,7 @@ from lacuna_contract.sequences import (
     Segmentation,
     Sequences,
 )
+from lacuna_contract.tables import array
 
 FILLED = ()
 
@@ -106,7 +107,7 @@ def checked(answer: Any, data: Sequences) -> Segmentation:
 
 
 def _labels(values: Any, shape: tuple[int, int], data: Sequences, what: str) -> np.ndarray:
-    values = np.asarray(values)
+    values = array(values)
     if values.shape != shape or values.dtype.kind not in "iu":
         raise InvalidOutput(
             f"{what}: {values.dtype} of shape {values.shape}; expected integers of shape {shape} "
@@ -121,7 +122,7 @@ def _labels(values: Any, shape: tuple[int, int], data: Sequences, what: str) -> 
 
 
 def _floats(values: Any, shape: tuple[int, int], what: str) -> np.ndarray:
-    values = np.asarray(values)
+    values = array(values)
     if values.shape != shape or values.dtype.kind != "f":
         raise InvalidOutput(
             f"{what}: {values.dtype} of shape {values.shape}; expected floats of shape {shape}"
@@ -130,7 +131,7 @@ def _floats(values: Any, shape: tuple[int, int], what: str) -> np.ndarray:
 
 
 def _durations(values: Any, data: Sequences) -> np.ndarray:
-    values = np.asarray(values)
+    values = array(values)
     columns = len(data.classes)
     if values.ndim != 2 or values.shape[1] != columns or values.dtype.kind != "f":
         raise InvalidOutput(
@@ -148,7 +149,7 @@ def _durations(values: Any, data: Sequences) -> np.ndarray:
 def _table(
     values: Any, columns: tuple[str, ...], shape: tuple[int, int], classes: int, name: str
 ) -> np.ndarray:
-    values = np.asarray(values)
+    values = array(values)
     what = f"decoding '{name}'"
     if values.ndim != 2 or values.shape[1] != len(columns) or values.dtype.kind not in "iu":
         raise InvalidOutput(
