@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 from mudata import MuData
 
+from lacuna.cli import main
 from lacuna.cli.people import run
 from lacuna.mock import generate_mock_dataset
-from lacuna_contract.schema import read_json
+from lacuna.parameters import Problems
+from lacuna.plan import plan_data
+from lacuna_contract.schema import read_json, write_json
 from lacuna_contract.tasks.multimodal import read
 
 CONTROLS = ("modality_mean", "multimodal_oracle")
@@ -125,6 +128,22 @@ def test_data_that_lack_a_modality_have_what_can_do_without(here, capsys):
     assert list(read("data/citeseq/hidden/prediction_seed_42.h5ad").asked) == ["rna"]
     said = "scenario 'prediction' hides atac; these data have rna and adt"
     assert said in capsys.readouterr().out
+
+
+def test_the_stage_leaves_a_note(here):
+    sheet = write("citeseq", np.zeros(120, dtype=bool))
+    assert run("prepare-data", ["--sheet", sheet, "--scenarios", "prediction"]) == 0
+    given = {"tasks": "multimodal", "scenarios": "prediction,mosaic"}
+    _, planned = plan_data(given, Path(sheet), Problems())
+    files = ["--raw", "data/citeseq/raw/data.h5ad", "--input", "i.h5ad", "--truth", "t.h5ad"]
+    for one in planned:
+        write_json("condition.json", one, "condition")
+        note = f"{one['arguments']['scenario']}.txt"
+        assert main(["prepare", "--condition", "condition.json", *files, "--note", note]) == 0
+    assert Path("prediction.txt").read_text() == (
+        "citeseq/prediction_seed_42: adt is what test cells hide, as there is no atac\n"
+    )
+    assert not Path("mosaic.txt").exists()
 
 
 def test_a_sheet_that_does_not_say_the_task(here, capsys):
