@@ -1,7 +1,11 @@
 """train-<model> runs what a benchmark would run, and takes what a benchmark would score."""
 
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ from lacuna import training
 from lacuna.mock.cli import make_mock_multimodal
 
 MAIN = """
-import argparse, json
+import argparse, json, time
 import h5py, numpy as np
 from lacuna_contract.tasks import multimodal
 
@@ -20,6 +24,9 @@ for name in ("input", "output", "metadata", "params"):
 words = words.parse_args()
 data = multimodal.read(words.input)
 params = json.load(open(words.params))
+if params.get("wait"):
+    open(params["state"], "w").write("checkpoint")
+    time.sleep(600)
 imputed = {m: np.full(one.shape, 0.5) for m, one in data.asked.items()}
 if params.get("prediction", True):
     multimodal.write(words.output, data, np.eye(data.n_cells)[:, :2], imputed)
@@ -56,10 +63,10 @@ def train(tmp_path, monkeypatch):
     words = ["--problem", "mosaic", "--out", str(data), "--config-out", str(config), *sizes]
     assert make_mock_multimodal(words) == 0
 
-    def run(*words: str) -> tuple[int, Path]:
+    def run(*words: str, command: tuple[str, ...] = ("train-written-by-hand",)) -> tuple[int, Path]:
         out = tmp_path / "out"
         given = ["--config", str(config), "--out", str(out), "--models-dir", str(folder.parent)]
-        return training.main("train-written-by-hand", [*given, *words]), out
+        return training.main(command[0], [*command[1:], *given, *words]), out
 
     return run
 
@@ -86,3 +93,54 @@ def test_what_no_benchmark_would_score_is_an_error(train, capsys):
         assert code == 1
         assert said in capsys.readouterr().err
         assert not (out / "prediction.h5ad").exists()
+
+
+def test_any_models_folder_by_one_command(train, capsys):
+    assert train(command=("bin/train-model", "written_by_hand"))[0] == 0
+    capsys.readouterr()
+    assert train(command=("bin/train-model", "written_by_han"))[0] == 1
+    assert "Did you mean 'written_by_hand'" in capsys.readouterr().err
+    assert train(command=("bin/train-model",))[0] == 1
+    assert "train-model MODEL: unknown multimodal model 'MODEL'" in capsys.readouterr().err
+
+
+def test_a_training_is_not_lost_to_another(train, capsys):
+    code, out = train("said=true")
+    assert code == 0
+    for name in ("notes.txt", "checkpoint.pt"):
+        (out / name).write_text("mine")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+    assert train()[0] == 1
+    said = capsys.readouterr().err
+    for part in ("holds a training already (checkpoint.pt, pred", "--resume", "--out", "--overw"):
+        assert part in said
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert train("--resume")[0] == 0
+    assert train("--overwrite")[0] == 0
+    assert not (out / "checkpoint.pt").exists(), "it would be of another training"
+    assert (out / "notes.txt").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_model_and_keeps_the_checkpoint(train, tmp_path, capsys, number):
+    children = []
+
+    def send():
+        deadline = time.monotonic() + 300
+        while not (tmp_path / "out/checkpoint.pt").is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for path in Path("/proc/self/task").glob("*/children"):
+            children.extend(path.read_text().split())
+        os.kill(os.getpid(), number)
+
+    before, sender = signal.getsignal(number), threading.Thread(target=send)
+    sender.start()
+    code, out = train("wait=true")
+    sender.join()
+    assert code == 128 + number
+    assert "interrupted; --resume goes on from the checkpoint" in capsys.readouterr().err
+    assert (out / "checkpoint.pt").read_text() == "checkpoint"
+    assert children
+    assert not any(Path("/proc", child).exists() for child in children)
+    assert signal.getsignal(number) == before

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -306,55 +305,6 @@ def test_a_program_does_not_outlive_an_interruption(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         watched.run([sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ))
     assert time.monotonic() - began < 30
-
-
-def test_a_training_is_not_lost_to_another(few, whole, tmp_path, capsys):
-    shutil.copytree(whole, tmp_path / "out")
-    (tmp_path / "out/notes.txt").touch()
-    before = (tmp_path / "out/checkpoint.pt").read_bytes()
-    assert train(few, tmp_path / "out", "epochs=2") == 1
-    said = capsys.readouterr().err
-    for part in ("holds a training already (checkpoint.pt, pred", "--resume", "--out", "--overw"):
-        assert part in said
-    assert (tmp_path / "out/checkpoint.pt").read_bytes() == before
-    assert train(few, tmp_path / "out", "epochs=2", "--overwrite") == 0
-    assert len(json.loads((tmp_path / "out/history.json").read_text())["train"]) == 2
-    assert (tmp_path / "out/checkpoint.pt").read_bytes() != before
-    assert (tmp_path / "out/notes.txt").is_file(), "what is no training's stays"
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_training_and_keeps_the_checkpoint(few, tmp_path, number):
-    words = ["mosaic_vae", "--config", str(few), "--out", str(tmp_path)]
-    words += ["epochs=99999", "save_every=1"]
-    code = (
-        "import sys; from lacuna.training import main; sys.exit(main('train-model', sys.argv[1:]))"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True
-    ) as run:
-        deadline = time.monotonic() + 900
-        while not (tmp_path / "checkpoint.pt").is_file() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-        run.send_signal(number)
-        said = run.communicate(timeout=300)[1]
-    assert run.returncode == 128 + number
-    assert "interrupted; --resume goes on from the checkpoint" in said
-    assert children
-    assert not any(Path(f"/proc/{child}").exists() for child in children)
-    assert not (tmp_path / "prediction.h5ad").exists()
-
-
-def test_any_models_folder_by_one_command(few, tmp_path, capsys):
-    words = ["--config", str(few), "--out", str(tmp_path)]
-    assert main("bin/train-model", ["mosaic_vae", *words, "epochs=2"]) == 0
-    assert (tmp_path / "checkpoint.pt").is_file()
-    capsys.readouterr()
-    assert main("bin/train-model", ["mosaic_vea", *words]) == 1
-    assert "Did you mean 'mosaic_vae'" in capsys.readouterr().err
-    assert main("bin/train-model", words) == 1
-    assert "train-model MODEL: unknown multimodal model 'MODEL'" in capsys.readouterr().err
 
 
 def test_there_must_be_a_checkpoint_to_resume(few, tmp_path, capsys):

@@ -2,8 +2,9 @@
 
 The command's name says which: ``train-mosaic-vae`` runs the folder ``mosaic_vae``, and
 ``train-model`` the one that its first word names. Nothing here knows what it does. Its entry is run
-in its own environment, as in a benchmark, and gets two parameters besides its own: `state`, the file
-of its checkpoint, and `resume`. Nothing is hidden on purpose: what cells lack is what is imputed.
+in its own environment, as in a benchmark, and gets two parameters besides its own: `state`, the
+file of its checkpoint, and `resume`. Nothing is hidden on purpose: what cells lack is what is
+imputed.
 """
 
 import argparse
