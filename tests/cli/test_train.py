@@ -33,7 +33,8 @@ if params.get("prediction", True):
 if params.get("strange"):
     with h5py.File(words.output, "r+") as file:
         file["uns/imputed/atac/values"][:] = 2
-json.dump({"details": {"score": 7}} if params.get("said") else {}, open(words.metadata, "w"))
+said = {"details": {"score": 7, "rank": params["rank"]}} if params.get("said") else {}
+json.dump(said, open(words.metadata, "w"))
 """
 
 
@@ -46,6 +47,7 @@ def train(tmp_path, monkeypatch):
     (folder / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '0'\n")
     manifest = {"title": "x", "summary": "a test", "tasks": ["multimodal"], "licence": "MIT"}
     manifest |= {"reference": {"citation": "nobody"}, "entry": ["python", "program.py"]}
+    manifest["variants"] = {"default": {"rank": 3}, "large": {"rank": 30}}
     (folder / "model.json").write_text(json.dumps(manifest))
     monkeypatch.setenv("LACUNA_CACHE", str(tmp_path / "cache"))
 
@@ -76,6 +78,13 @@ def test_the_entry_of_the_manifest_is_run(train, capsys):
     assert code == 0, capsys.readouterr().err
     assert (out / "prediction.h5ad").is_file()
     assert "score 7" in capsys.readouterr().out
+
+
+def test_the_parameters_are_those_of_the_default_variant(train, capsys):
+    assert train("said=true")[0] == 0
+    assert "rank 3\n" in capsys.readouterr().out
+    assert train("said=true", "rank=4", "--overwrite")[0] == 0
+    assert "rank 4\n" in capsys.readouterr().out
 
 
 def test_a_model_that_says_nothing_of_itself(train):

@@ -172,7 +172,9 @@ def train(
         raise ContractError(str(error)) from None
     out.mkdir(parents=True, exist_ok=True)
     state = out / CHECKPOINT
-    given = {**config.model, **params, "state": str(state.absolute()), "resume": resume}
+    # As a benchmark runs it, but for what is asked for here.
+    usual = recipe.manifest.get("variants", {}).get("default", {})
+    given = {**usual, **config.model, **params, "state": str(state.absolute()), "resume": resume}
     with tempfile.TemporaryDirectory(prefix="lacuna-train-") as folder:
         room = Path(folder)
         row = {"dataset": config.file.stem, "task": TASK}
