@@ -40,12 +40,43 @@ def test_what_is_imported_late_is_imported_when_a_folder_is_built(tmp_path, monk
     (tmp_path / "late_one.py").write_text("import late_two, math\n")
     (tmp_path / "late_two.py").write_text("import package_that_is_missing\n")
     (tmp_path / "stray.py").write_text("raise SystemExit('never imported')\n")
-    assert warm.modules(tmp_path) == ["__main__", "late_one", "late_two"]
+    assert warm.modules(tmp_path) == ["main", "late_one", "late_two"]
     monkeypatch.setattr(sys, "path", [*sys.path])
     for name in ("main", "late_one"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ModuleNotFoundError, match="package_that_is_missing"):
         warm.main(tmp_path)
+
+
+def test_folders_of_a_model_that_are_no_packages(tmp_path):
+    """Modules in a folder without __init__.py, and data in one that is called like a library."""
+    for name in ("helpers", "json", "whole"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "main.py").write_text(
+        "import json\nfrom helpers.net import x\n\ndef predict():\n    from whole import late\n"
+    )
+    (tmp_path / "helpers/net.py").write_text("x = 1\n")
+    (tmp_path / "json/data.txt").write_text("no module\n")
+    (tmp_path / "whole/__init__.py").write_text("def f():\n    from .later import y\n")
+    (tmp_path / "whole/late.py").write_text("def f():\n    from . import latest\n")
+    for name in ("later", "latest"):
+        (tmp_path / f"whole/{name}.py").write_text("y = 1\n")
+    assert warm.modules(tmp_path) == [
+        "main", "helpers.net", "whole", "whole.late", "whole.later", "whole.latest"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "caught", ["except ImportError", "except (ValueError, Exception)", "except"]
+)
+def test_what_a_model_can_do_without_may_be_missing(tmp_path, caught):
+    (tmp_path / "main.py").write_text(
+        f"try:\n    import fast\n{caught}:\n    import slow\nelse:\n    import more\n"
+        "try:\n    import needed\nexcept ValueError:\n    pass\n"
+    )
+    for name in ("fast", "slow", "more", "needed"):
+        (tmp_path / f"{name}.py").write_text("import package_that_is_missing\n")
+    assert warm.modules(tmp_path) == ["main", "more", "needed"]
 
 
 def test_a_folder_in_another_language_has_nothing_to_import(tmp_path):
