@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from clones import ROOT, Clone
+
+from lacuna.setup import scoring
+from lacuna.setup.registry import stages
 
 # Those for one task alone, such as evaluate_multimodal, are not what the model here needs.
 STAGES = sorted(
@@ -22,9 +26,17 @@ def envs(clone: Clone) -> list[str]:
     return sorted(name.rpartition("-")[0] for name in names)
 
 
-def test_an_environment_runs_its_model(clone: Clone, tmp_path: Path) -> None:
+def test_an_environment_runs_its_model(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What lies where it is built is no part of it.
+    (tmp_path / "work").mkdir()
+    for name in ("main", "json"):
+        (tmp_path / f"work/{name}.py").write_text(f"open('{name} was run', 'w')")
+    monkeypatch.chdir(tmp_path / "work")
     done = clone.run("bin/build-envs", "one")
     assert done.returncode == 0, done.stderr
+    assert len(list(Path().iterdir())) == 2
     assert envs(clone) == ["one", *STAGES]
     found = clone.discover("--models", "one", "--engine", "venv")
     env = Path(found["models"]["one"]["env"])
@@ -81,3 +93,13 @@ def test_what_is_outdated_is_pruned(clone: Clone) -> None:
     ]  # fmt: skip
     # What another process may be building stays.
     assert {p.name for p in room.iterdir()} == {current, ".one-x.1.2"}
+
+
+def test_a_command_in_the_environment_that_scores_is_run_in_it(monkeypatch, capsys) -> None:
+    env = next(stage.env for stage in stages() if stage.name == "evaluate")
+    monkeypatch.setattr(sys, "prefix", str(env))
+    monkeypatch.setattr(sys, "argv", ["bin/check-metric", "no_such_metric"])
+    with pytest.raises(SystemExit) as ended:
+        scoring.start("lacuna.authoring.check_metric")
+    assert ended.value.code == 1
+    assert "unknown metric 'no_such_metric'" in capsys.readouterr().err

@@ -26,8 +26,9 @@ DEVELOPERS = {
 # Proves that it can be imported, and leaves byte code: uv makes none, and where Python is told to
 # write none, each task would compile NumPy again. Commands for people are in no stage.
 WARM = """
-import importlib, importlib.util, pathlib, pkgutil, sys
-for name in sys.argv[1:]:
+import importlib, pathlib, pkgutil, sys
+folder, *names = sys.argv[1:]
+for name in names:
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, name + "."):
         try:
@@ -36,9 +37,9 @@ for name in sys.argv[1:]:
         except ModuleNotFoundError:
             if name != "lacuna":
                 raise
-if importlib.util.find_spec("main"):
+if pathlib.Path(folder, "main.py").is_file():
     from lacuna_contract import warm
-    warm.main(pathlib.Path(importlib.util.find_spec("main").origin).parent)
+    warm.main(pathlib.Path(folder))
 """
 
 
@@ -77,10 +78,12 @@ def _fill(recipe: Recipe, env: Path) -> None:
         what, told,
     )  # fmt: skip
     site = next((env / "lib").glob("python*/site-packages"))
-    install(recipe, site, env / "model")
+    model = env / "model"
+    install(recipe, site, model)
     imported = [source.name for p in recipe.packages for source in sources(p)]
-    told = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(env / "model")}
-    tools.call([env / "bin/python", "-c", WARM, *imported], f"importing {what}", told)
+    told = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(model)}
+    # -P: a person's own files, where the command was started, are no modules of a model.
+    tools.call([env / "bin/python", "-P", "-c", WARM, model, *imported], f"importing {what}", told)
     launchers.write(env / "bin", launchers.IN_ENVIRONMENT, recipe.packages)
 
 

@@ -3,6 +3,7 @@
 They start with whatever Python there is, so this imports nothing that it may lack.
 """
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ def start(module: str) -> NoReturn:
         enter(module, sys.argv[1:])
     except SetupError as error:
         sys.exit(f"bin/{Path(sys.argv[0]).name}: {error}")
+    # This is that environment already: its python may be the first on PATH.
+    sys.exit(importlib.import_module(module).main())
 
 
 def enter(module: str, words: Sequence[str], task: str | None = None) -> None:
