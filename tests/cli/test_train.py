@@ -27,6 +27,13 @@ params = json.load(open(words.params))
 if params.get("wait"):
     open(params["state"], "w").write("checkpoint")
     time.sleep(600)
+if params.get("declined"):
+    json.dump({"not_applicable": "too few cells"}, open(words.metadata, "w"))
+    raise SystemExit
+if params.get("broken"):
+    if params["broken"] == "late":
+        open(params["state"], "w").write("checkpoint")
+    raise SystemExit("it broke")
 imputed = {m: np.full(one.shape, 0.5) for m, one in data.asked.items()}
 if params.get("prediction", True):
     multimodal.write(words.output, data, np.eye(data.n_cells)[:, :2], imputed)
@@ -129,6 +136,29 @@ def test_a_training_is_not_lost_to_another(train, capsys):
     assert train("--overwrite")[0] == 0
     assert not (out / "checkpoint.pt").exists(), "it would be of another training"
     assert (out / "notes.txt").is_file()
+
+
+def test_a_training_is_there_until_another_has_a_checkpoint(train, capsys):
+    code, out = train("said=true")
+    assert code == 0
+    for name in ("checkpoint.pt", "curves.svg"):
+        (out / name).write_text("mine")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for word, said in (
+        ("broken=early", "it broke"),
+        ("declined=true", "declines this dataset: too few cells"),
+        ("strange=true", "returned what is no prediction"),
+    ):
+        capsys.readouterr()
+        assert train("--overwrite", word)[0] == 1
+        error = capsys.readouterr().err
+        assert said in error
+        assert "the earlier training is kept" in error
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert train("--overwrite", "broken=late")[0] == 1
+    assert "is kept" not in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["checkpoint.pt"]
+    assert (out / "checkpoint.pt").read_text() == "checkpoint"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -9,11 +9,12 @@ imputed.
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,28 @@ def check_out(out: Path, resume: bool, overwrite: bool) -> None:
         )
 
 
+@contextmanager
+def set_aside(out: Path) -> Iterator[None]:
+    """An earlier training in `out` makes room for another. It is removed when that succeeds or
+    leaves a checkpoint, and put back when that ends before, as on a parameter that the model
+    refuses. A process that is killed leaves it in the folder ``.earlier-*``."""
+    aside = Path(tempfile.mkdtemp(prefix=".earlier-", dir=out))
+    try:
+        for name in OUTPUTS:
+            if (out / name).exists():
+                (out / name).replace(aside / name)
+        yield
+    except BaseException:
+        names = [path.name for path in aside.iterdir()]
+        if names and not any((out / name).exists() for name in (CHECKPOINT, *names)):
+            for name in names:
+                (aside / name).replace(out / name)
+            print(f"{out}: the earlier training is kept", file=sys.stderr)
+        shutil.rmtree(aside)
+        raise
+    shutil.rmtree(aside)
+
+
 def train(
     recipe: Recipe,
     config: Config,
@@ -185,19 +208,18 @@ def train(
         (room / "params.json").write_text(json.dumps(given))
         words = ["--params", "params.json", "--input", "input.h5ad"]
         words += ["--output", "prediction.h5ad", "--metadata", "metadata.json"]
-        for name in OUTPUTS if overwrite else ():
-            (out / name).unlink(missing_ok=True)
-        if reason := watched.call(recipe, words, room):
-            raise ContractError(f"{recipe.name} failed: {reason}")
-        metadata = read_json(room / "metadata.json", "metadata")
-        if reason := metadata.get("not_applicable"):
-            raise ContractError(f"{recipe.name} declines this dataset: {reason}")
-        check_prediction(recipe, room)
-        for name in ("prediction.h5ad", "metadata.json"):
-            # Beside where it goes: a move within a file system is whole or not at all.
-            half = out / f".{name}.half"
-            half.write_bytes((room / name).read_bytes())
-            half.replace(out / name)
+        with set_aside(out) if overwrite else nullcontext():
+            if reason := watched.call(recipe, words, room):
+                raise ContractError(f"{recipe.name} failed: {reason}")
+            metadata = read_json(room / "metadata.json", "metadata")
+            if reason := metadata.get("not_applicable"):
+                raise ContractError(f"{recipe.name} declines this dataset: {reason}")
+            check_prediction(recipe, room)
+            for name in ("prediction.h5ad", "metadata.json"):
+                # Beside where it goes: a move within a file system is whole or not at all.
+                half = out / f".{name}.half"
+                half.write_bytes((room / name).read_bytes())
+                half.replace(out / name)
     details = metadata.get("details", {})
     history = details.get("history", {})
     (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
@@ -239,7 +261,7 @@ def main(command: str, arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="default: results/training/<model>/<config>")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    again.add_argument("--overwrite", action="store_true", help="remove the training in --out")
+    again.add_argument("--overwrite", action="store_true", help="replace the training in --out")
     parser.add_argument("--gpu", action="store_true", help="train on a GPU")
     parser.add_argument("--models-dir", type=Path, action="append", default=[], help="more models")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. epochs=100")
