@@ -41,6 +41,8 @@ if params.get("strange"):
     with h5py.File(words.output, "r+") as file:
         file["uns/imputed/atac/values"][:] = 2
 said = {"details": {"score": 7, "rank": params["rank"]}} if params.get("said") else {}
+if "history" in params:
+    said = {"details": {"history": params["history"], "best_epoch": params.get("best")}}
 json.dump(said, open(words.metadata, "w"))
 """
 
@@ -118,6 +120,25 @@ def test_any_models_folder_by_one_command(train, capsys):
     assert "Did you mean 'written_by_hand'" in capsys.readouterr().err
     assert train(command=("bin/train-model",))[0] == 1
     assert "train-model MODEL: unknown multimodal model 'MODEL'" in capsys.readouterr().err
+
+
+def test_a_history_is_drawn_as_far_as_it_can_be(train, capsys):
+    history = {"train": [3.0, 2, 1], "held_out": [3.0, 1], "none": [None, 1], "rate": 0.1}
+    code, out = train("history=" + json.dumps(history | {"epoch": [1, 2, 3], "empty": []}))
+    assert code == 0, capsys.readouterr().err
+    assert json.loads((out / "history.json").read_text())["none"] == [None, 1]
+    drawn = (out / "curves.svg").read_text()
+    assert "train, held out" in drawn
+    assert drawn.count('class="line') == 2
+    assert train("history=[1, 2]", "--overwrite")[0] == 0
+    assert not (out / "curves.svg").exists()
+
+
+@pytest.mark.parametrize("best", [None, "last", 9, 0])
+def test_the_best_epoch_is_one_of_those_there_are(best):
+    for given, count in ((best, 0), (2, 1)):
+        drawn = training.curves({"loss": [2.0, 1.0]}, given)
+        assert drawn.count('class="guide"') == count
 
 
 def test_a_training_is_not_lost_to_another(train, capsys):

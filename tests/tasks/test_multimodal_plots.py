@@ -23,7 +23,8 @@ def series(name="vae", control=None, history=True):
     details = summary(known, pairs, np.full(30, "train"))
     picture = {"x": list(range(30)), "y": list(range(30)), "cluster": [0, 1, -1] * 10}
     details["picture"] = picture | {"pattern": [1] * 10 + [2] * 10 + [3] * 10}
-    curves = {"history": {"loss": [3.0, 2.0, 1.5], "epoch": [1, 2, 3], "note": "none"}}
+    lists = {"loss": [3.0, 2.0, 1.5], "epoch": [1, 2, 3], "note": "none", "lost": [np.nan] * 3}
+    curves = {"history": lists}
     return Series(name, "s0", "o", control, details | (curves if history else {}))
 
 

@@ -31,6 +31,7 @@ from lacuna.setup.environments import build
 from lacuna.setup.registry import Recipe
 from lacuna.tasks.multimodal.evaluate import Posed, read_prediction
 from lacuna.tasks.multimodal.importing import import_dataset
+from lacuna.tasks.multimodal.plots import recorded
 from lacuna.tasks.multimodal.prepare import write_as_it_is
 from lacuna_contract.errors import ContractError, InvalidOutput, suggest
 from lacuna_contract.h5ad import open_h5ad, read_column
@@ -69,7 +70,7 @@ def read_value(text: str) -> Any:
         raise ContractError(f"'{text}' is neither JSON nor YAML") from None
 
 
-def curves(history: Mapping[str, Sequence[float]], best: int) -> str:
+def curves(history: Mapping[str, Sequence[float]], best: Any = None) -> str:
     """Loss by epoch as an SVG: training and held-out cells, and each part of it."""
     panels = []
     joint = [name for name in ("train", "held_out") if name in history]
@@ -79,14 +80,15 @@ def curves(history: Mapping[str, Sequence[float]], best: int) -> str:
             continue
         # The first epochs are so far away that nothing else could be seen.
         late = [v for name in names for v in history[name][len(history[name]) // 20 :]]
-        epochs = range(1, len(history[names[0]]) + 1)
+        epochs = range(1, max(len(history[name]) for name in names) + 1)
         panel = Panel(axis("Epoch", epochs), axis("", late), ", ".join(names).replace("_", " "))
         for i, name in enumerate(names):
-            inside = [p for p in zip(epochs, history[name], strict=True) if panel.inside(*p)]
+            inside = [p for p in enumerate(history[name], 1) if panel.inside(*p)]
             if inside:
                 panel.line(inside, f"s{i}")
                 panel.label(*inside[-1], name.replace("_", " "), f"s{i}")
-        panel.guide(best, across=False)
+        if isinstance(best, int | float) and 1 <= best <= len(epochs):
+            panel.guide(best, across=False)
         panels.append(panel)
     width, height = 2 * panels[0].width, panels[0].height * -(-len(panels) // 2)
     drawn = "".join(
@@ -221,10 +223,9 @@ def train(
                 half.write_bytes((room / name).read_bytes())
                 half.replace(out / name)
     details = metadata.get("details", {})
-    history = details.get("history", {})
-    (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
-    if history:
-        (out / "curves.svg").write_text(curves(history, details.get("best_epoch", 1)))
+    (out / "history.json").write_text(json.dumps(details.get("history", {}), indent=1) + "\n")
+    if history := recorded(details):
+        (out / "curves.svg").write_text(curves(history, details.get("best_epoch")))
     return metadata
 
 

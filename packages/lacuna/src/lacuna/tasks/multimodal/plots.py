@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from math import isfinite
 from statistics import fmean
+from typing import Any
 
 from lacuna.report.numerals import sig, spell_score
 from lacuna.report.sections import table
@@ -186,16 +188,21 @@ def _calibration(series: Sequence[Series]) -> Figure | None:
     )
 
 
+def recorded(details: Mapping[str, Any]) -> dict[str, list[float]]:
+    """What can be drawn of a training, as models may record anything: lists of numbers, by name."""
+    history = details.get("history")
+    return {
+        name: values
+        for name, values in (history.items() if isinstance(history, Mapping) else ())
+        if name != "epoch" and isinstance(values, list)
+        and all(isinstance(v, int | float) for v in values) and any(map(isfinite, values))
+    }  # fmt: skip
+
+
 def _histories(series: Sequence[Series]) -> Figure | None:
     panels, colours = [], {}
     for one in series:
-        curves = {
-            name: values
-            for name, values in (one.details.get("history") or {}).items()
-            if isinstance(values, list) and len(values) > 1
-            and all(isinstance(v, int | float) for v in values)
-        }  # fmt: skip
-        curves.pop("epoch", None)
+        curves = {name: v for name, v in recorded(one.details).items() if len(v) > 1}
         if not curves:
             continue
         longest = max(len(values) for values in curves.values())
