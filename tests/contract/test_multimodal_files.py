@@ -131,6 +131,8 @@ def test_tables_are_put_in_order_by_their_names(room):
             "12 cell names that are not the 12 of the input: 12 are missing, such as 'c0'",
         ),
         ("return embedding * np.nan, {'atac': atac, 'adt': adt}", "embedding holds 24 NaN"),
+        ("return embedding + 1e300, {'atac': atac, 'adt': adt}", "embedding holds 24 NaN or inf"),
+        ("return embedding, {'atac': atac, 'adt': adt + 1e300}", "of adt holds 3 NaN or inf"),
         ("return embedding, {'atac': atac}", "did not predict adt"),
         ("return embedding, {'atac': atac, 'adt': adt, 'rna': adt}", "predicted rna; asked for"),
         ("return embedding, {'atac': atac.T, 'adt': adt}", "expected (2, 3)"),

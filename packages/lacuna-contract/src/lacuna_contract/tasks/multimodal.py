@@ -226,16 +226,18 @@ def check_embedding(embedding: np.ndarray, cells: int) -> np.ndarray:
         raise InvalidOutput(
             f"the embedding has shape {embedding.shape}; expected ({cells}, dimensions)"
         )
-    check_finite("the embedding", embedding)
-    return embedding.astype(np.float32)
+    return check_finite("the embedding", embedding)
 
 
-def check_finite(what: str, values: np.ndarray) -> None:
-    """Raise `InvalidOutput` where values are no numbers, NaN or infinite."""
+def check_finite(what: str, values: np.ndarray) -> np.ndarray:
+    """Values as float32; `InvalidOutput` where they are no numbers, NaN, or infinite there."""
     if values.dtype.kind not in "biuf":
         raise InvalidOutput(f"{what} holds values of type {values.dtype}; expected floats")
-    if bad := int(np.count_nonzero(~np.isfinite(values))):
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32, copy=False)
+    if bad := int(np.count_nonzero(~np.isfinite(found))):
         raise InvalidOutput(f"{what} holds {bad} NaN or infinite values of {values.size}")
+    return found
 
 
 def check_imputed(imputed: Any, asked: Mapping[str, Asked]) -> dict[str, np.ndarray]:
@@ -266,13 +268,13 @@ def check_values(modality: str, values: np.ndarray, shape: tuple[int, int]) -> n
             f"the prediction of {modality} has shape {values.shape}; expected {shape} (asked "
             "cells, asked features)"
         )
-    check_finite(f"the prediction of {modality}", values)
+    values = check_finite(f"the prediction of {modality}", values)
     if values.size and (values.min() < low - ROUNDING or values.max() > high + ROUNDING):
         raise InvalidOutput(
             f"the prediction of {modality} reaches from {values.min():.4g} to {values.max():.4g}; "
             f"expected {space}, from {low:g} to {high:g}"
         )
-    return np.clip(values, low, high).astype(np.float32)
+    return np.clip(values, low, high)
 
 
 def write(
