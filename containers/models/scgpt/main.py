@@ -8,9 +8,9 @@ import published
 import torch
 from genes import SAMPLE, components, scales
 from package import GeneVocab, binning, masked_mse_loss, scgpt, tokenize_and_pad_batch
-from scipy import sparse
 
 from lacuna_contract import NotApplicable, model
+from lacuna_contract.held_out import hold_out
 
 logging.getLogger("scGPT").setLevel(logging.ERROR)
 # PyTorch's path for inference holds all attention weights at once, and takes ten times as long.
@@ -136,13 +136,6 @@ class Predictor:
         missing = np.isnan(found)
         found[missing] = floor[missing]
         return found, int(missing.sum())
-
-
-def hold_out(hidden, fraction, rng):
-    """A random set of visible entries, as a bool matrix."""
-    draw = rng.integers(hidden.shape, size=(max(100, round(fraction * np.prod(hidden.shape))), 2))
-    held = sparse.csr_matrix((np.ones(len(draw), bool), draw.T), shape=hidden.shape)
-    return (held > hidden).tocsr()
 
 
 def train(predictor, score, *, steps, every, patience, rate, batch, mask, rng):

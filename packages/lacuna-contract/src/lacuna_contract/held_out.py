@@ -21,7 +21,7 @@ def hold_out(
 
 
 class BestEpoch:
-    """Keeps the weights of the epoch with the lowest loss of held-out cells.
+    """Keeps the weights of the epoch with the lowest loss of what is held out: cells or entries.
 
     losses
         Of every epoch so far.
