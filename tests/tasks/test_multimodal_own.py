@@ -148,7 +148,7 @@ def test_what_is_read_of_a_file_and_what_is_left_is_said(own, tmp_path):
         imported(tmp_path / "alone.h5ad", tmp_path)
     assert str(caught.value).endswith(
         "ADT in obsm['X_adt'], or an .h5mu with rna (or gex), atac (or peaks), adt (or prot or "
-        "protein). It has obsm['X_pca'], obsm['protein_expression'], which is not read"
+        "protein). It has obsm['X_pca'], obsm['protein_expression'], which are not read"
     )
 
 

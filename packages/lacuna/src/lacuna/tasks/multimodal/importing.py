@@ -132,16 +132,17 @@ def import_dataset(
             dense = modality == "adt"
             name = SLOTS[modality]
             slot = out.dense(name, np.float32, width) if dense else out.csr(name, np.float32, width)
-            highest, fractions = 0.0, False
+            highest, fractions = 0.0, False  # of ADT
             for start in range(0, len(cells), CHUNK):
                 rows = part.rows(start, min(start + CHUNK, len(cells)))
                 _check_values(modality, rows, cells[start : start + CHUNK], part.features, file)
-                highest = max(highest, float(rows.data.max(initial=0)))
-                fractions = fractions or bool((rows.data != np.rint(rows.data)).any())
                 if modality == "atac":
                     rows.data[:] = 1
+                elif modality == "adt":
+                    highest = max(highest, float(rows.data.max(initial=0)))
+                    fractions = fractions or bool((rows.data != np.rint(rows.data)).any())
                 slot.append(rows.toarray() if dense else rows)
-            if modality == "adt" and fractions and highest <= MOST_LOG:
+            if fractions and highest <= MOST_LOG:
                 raise ContractError(
                     f"{file.filename}: adt holds fractions and nothing above {highest:.3g}, as "
                     "after a logarithm or CLR. Expected counts, or intensities on that scale"
@@ -344,7 +345,8 @@ def _check_cells(
         first = cells[int(measured.argmin())]
         raise ContractError(f"{source}: cell '{first}' has no modality; expected one or more")
     if scored and measured.max() < 2:
-        also = f". It has {', '.join(unread)}, which is not read" if unread else ""
+        verb = "are" if len(unread) > 1 else "is"
+        also = f". It has {', '.join(unread)}, which {verb} not read" if unread else ""
         raise ContractError(
             f"{source}: no cell has more than one modality (there is {', '.join(parts)}): what a "
             "cell lacks is not known, so nothing could be hidden and scored. Expected two or "
