@@ -237,7 +237,7 @@ def test_a_condition_that_a_dataset_cannot_have_is_no_failure(
     done = fresh.run("--sheet", str(tmp_path / "sheet.csv"), "--seeds", "1,2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Note: dataset 'partial': a part of it is not there" in done.stdout
-    assert "Note: fake/partial/mask_15_seed_1: something else is hidden" in done.stdout
+    assert "Note: partial/mask_15_seed_1: something else is hidden" in done.stdout
     found = {key: (run["status"], run["reason"]) for key, run in fresh.results().items()}
     assert found == {
         "good/partial/mask_15_seed_1": ("ok", None),
