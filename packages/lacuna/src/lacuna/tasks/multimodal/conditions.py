@@ -86,6 +86,8 @@ def conditions(given: Mapping[str, Any]) -> list[Condition]:
     for option in OPTIONS[1:]:
         value = given.get(option.parameter, option.default)
         found = parameters.each(value, option.read, option.parameter, problems)
+        if option.default is not None and not parameters.words(value):
+            problems.add(f"no number of {option.parameter} is given; expected one")
         if len(found) > 1:
             problems.add(f"{option.parameter} is {value}; expected one for all conditions")
         settings[option.argument] = found[0] if found else None
