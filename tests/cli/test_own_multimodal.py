@@ -15,6 +15,7 @@ from lacuna.cli.people import run
 from lacuna.mock import generate_mock_dataset
 from lacuna.parameters import Problems
 from lacuna.plan import plan_data
+from lacuna_contract.h5ad import open_h5ad, read_uns
 from lacuna_contract.schema import read_json, write_json
 from lacuna_contract.tasks.multimodal import read
 
@@ -122,6 +123,8 @@ def test_data_that_lack_a_modality_have_what_can_do_without(here, capsys):
         "skip  citeseq/unpaired_seed_42  not_applicable: scenario 'unpaired' has cells that keep "
         "atac alone; these data have rna and adt"
     ) in out
+    with open_h5ad("data/citeseq/truth/prediction_seed_42.h5ad") as file:
+        assert read_uns(file)["arguments"]["target"] == "adt"
     for target, code in (("atac", 1), ("rna", 0)):
         words = ["--sheet", sheet, "--scenarios", "prediction", "--target", target]
         assert run("prepare-data", words) == code

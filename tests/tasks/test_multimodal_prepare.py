@@ -147,6 +147,7 @@ def test_much_is_asked_for_in_part(tmp_path, monkeypatch):
         ({"scenarios": "brige"}, "unknown scenario 'brige'. Did you mean 'bridge'?"),
         ({"cells": 0}, "cells '0': expected a whole number from 40 upwards"),
         ({"cells": 3}, "cells '3'"),
+        ({"cells": ""}, "no number of cells is given"),
         ({"peaks": -5}, "peaks '-5'"),
         ({"cells": "100,200"}, "expected one for all conditions"),
         ({"scenarios": "bridge,bridge"}, "scenario bridge is given twice"),
@@ -186,6 +187,10 @@ def test_test_cells_hide_the_target(tmp_path, pairs, target):
     assert (input.read_bytes() == pairs["prediction"][0].read_bytes()) == (target == "atac")
     with open_h5ad(truth) as file:
         assert read_uns(file)["arguments"]["target"] == target
+    with open_h5ad(pairs["prediction"][1]) as file:
+        assert read_uns(file)["arguments"]["target"] == "atac", "the usual one is known, too"
+    with open_h5ad(pairs["bridge"][1]) as file:
+        assert "target" not in read_uns(file)["arguments"]
 
 
 def test_conditions_belong_to_datasets():

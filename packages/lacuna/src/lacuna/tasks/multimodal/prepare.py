@@ -58,14 +58,15 @@ def prepare(
             cells = _cells(file, shifted=True)
             try:
                 if name == HOLDOUT:
-                    seen, note = hide_part(cells, rng), None
+                    seen, target, note = hide_part(cells, rng), None, None
                 else:
-                    seen, note = hide_scenario(cells, name, arguments.get("target"), rng)
+                    target = arguments.get("target")
+                    seen, target, note = hide_scenario(cells, name, target, rng)
             except ContractError as error:
                 if condition.get("if_possible"):
                     raise NotApplicable(str(error)) from None
                 raise
-            _pose(file, seen, rng, arguments, input, truth)
+            _pose(file, seen, rng, _with_target(arguments, target), input, truth)
         return note
     sequence = seeds.sequence(seed, "mock", condition["dataset"], salt=salt)
     settings = Settings(
@@ -81,8 +82,13 @@ def prepare(
         with open_h5ad(whole) as file:
             cells = _cells(file, shifted=bool(row.study_shift or row.batch_shift))
             seen = replace(cells, measured=np.ones_like(cells.keep))
-            _pose(file, seen, rng, arguments, input, truth)
+            _pose(file, seen, rng, _with_target(arguments, row.target), input, truth)
     return None
+
+
+def _with_target(arguments: Mapping[str, Any], target: str | None) -> dict[str, Any]:
+    """Arguments as the truth keeps them: run-evaluation picks by them, by the usual target too."""
+    return {**arguments, **({"target": target} if target else {})}
 
 
 def _cells(file: h5py.File, shifted: bool) -> Cells:

@@ -63,9 +63,10 @@ class Question:
 
 def hide_scenario(
     cells: Cells, name: str, target: str | None, rng: np.random.Generator
-) -> tuple[Cells, str | None]:
-    """Cells that were measured whole, hidden as a scenario does; and what a person should know of
-    it. `target` takes the place of the modality that the scenario hides from test cells."""
+) -> tuple[Cells, str | None, str | None]:
+    """Cells that were measured whole, hidden as a scenario does; the modality that it hides from
+    test cells, if it does, which is `target` where there is one; and what a person should know of
+    it."""
     available = tuple(m for m, some in zip(MODALITIES, cells.measured.any(0), strict=True) if some)
     for modality in available:
         have = int(cells.measured[:, MODALITIES.index(modality)].sum())
@@ -87,7 +88,7 @@ def hide_scenario(
         dataset=np.array(dealt.dataset_names, dtype=object)[dealt.dataset],
         split=words[dealt.test.astype(int)],
     )
-    return hidden, note
+    return hidden, scenario.target, note
 
 
 def hide_part(cells: Cells, rng: np.random.Generator) -> Cells:
