@@ -141,6 +141,13 @@ def test_the_best_epoch_is_one_of_those_there_are(best):
         assert drawn.count('class="guide"') == count
 
 
+def test_a_model_without_use_for_a_gpu_gets_none(train, capsys):
+    code, out = train("--gpu")
+    assert code == 1
+    assert "written_by_hand uses no GPU" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_a_training_is_not_lost_to_another(train, capsys):
     code, out = train("said=true")
     assert code == 0

@@ -25,6 +25,7 @@ import yaml
 from lacuna import local, watched
 from lacuna.mock.config import Config, read_config
 from lacuna.mock.layout import OTHER_NAMES, PLACES
+from lacuna.plan.runs import defaults
 from lacuna.report.svg import Panel, asset, axis
 from lacuna.setup.common import SetupError
 from lacuna.setup.environments import build
@@ -175,6 +176,15 @@ def set_aside(out: Path) -> Iterator[None]:
     shutil.rmtree(aside)
 
 
+def check_gpu(recipe: Recipe, gpu: bool) -> None:
+    """`ContractError` where a GPU is asked for, and the model has no use for one."""
+    resources = defaults("resources") | recipe.manifest.get("resources", {})
+    if gpu and resources["gpu"] == "never":
+        raise ContractError(
+            f"{recipe.name} uses no GPU: resources.gpu in its model.json is 'never'"
+        )
+
+
 def train(
     recipe: Recipe,
     config: Config,
@@ -275,6 +285,7 @@ def main(command: str, arguments: Sequence[str]) -> int:
         able = {n: r for n, r in recipes.items() if TASK in r.manifest["tasks"] and r.has_venv}
         if name not in able:
             raise ContractError(suggest(name, able, "multimodal model"))
+        check_gpu(able[name], args.gpu)
         with interruptible():
             metadata = train(able[name], config, params, out, args.resume, args.overwrite)
     except ContractError as error:
