@@ -5,10 +5,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from processes import children
 
 from lacuna import training
 from lacuna.mock.cli import make_mock_multimodal
@@ -191,23 +191,26 @@ def test_a_training_is_there_until_another_has_a_checkpoint(train, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_model_and_keeps_the_checkpoint(train, tmp_path, capsys, number):
-    children = []
+    others, started, ended = children(), set(), threading.Event()
 
     def send():
-        deadline = time.monotonic() + 300
-        while not (tmp_path / "out/checkpoint.pt").is_file() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        for path in Path("/proc/self/task").glob("*/children"):
-            children.extend(path.read_text().split())
-        os.kill(os.getpid(), number)
+        while not (tmp_path / "out/checkpoint.pt").is_file():
+            if ended.wait(0.1):
+                return
+        started.update(children() - others)
+        if not ended.is_set():  # nothing but the command hears it
+            os.kill(os.getpid(), number)
 
     before, sender = signal.getsignal(number), threading.Thread(target=send)
     sender.start()
-    code, out = train("wait=true")
-    sender.join()
+    try:
+        code, out = train("wait=true")
+    finally:
+        ended.set()
+        sender.join()
     assert code == 128 + number
     assert "interrupted; --resume goes on from the checkpoint" in capsys.readouterr().err
     assert (out / "checkpoint.pt").read_text() == "checkpoint"
-    assert children
-    assert not any(Path("/proc", child).exists() for child in children)
+    assert started
+    assert not any(Path("/proc", child).exists() for child in started)
     assert signal.getsignal(number) == before

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from processes import children
 from trained import FEW, imputed, mock, train
 
 from lacuna import watched
@@ -78,11 +79,10 @@ def test_an_interruption_is_a_sentence(few, tmp_path, capsys, monkeypatch, check
 
 
 def test_a_program_does_not_outlive_an_interruption(tmp_path, monkeypatch):
-    started = []
+    others, started = children(), set()
 
     def interrupted(*_):
-        for path in Path("/proc/self/task").glob("*/children"):
-            started.extend(path.read_text().split())
+        started.update(children() - others)
         raise KeyboardInterrupt
 
     # Not os.read itself, by which Popen learns that a program has started.
