@@ -16,7 +16,10 @@ def run(
     command: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None = None
 ) -> tuple[int, str]:
     """Run it with its standard error on the terminal as it comes; its exit code, and the end of
-    what it wrote there. It does not outlive an interruption of this process."""
+    what it wrote there. It does not outlive an interruption of this process.
+
+    What the program has started itself may: it stays in the process group of this process, so that
+    a terminal's Ctrl-C and Ctrl-Z, and `timeout`, reach all of it, and is not killed from here."""
     tail = b""
     words = [str(word) for word in command]
     with subprocess.Popen(words, env=env, cwd=cwd, stderr=subprocess.PIPE, bufsize=0) as process:
