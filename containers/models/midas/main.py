@@ -33,7 +33,8 @@ def predict(
     """MIDAS, trained for as long as the loss of held-out cells improves."""
     if not linked(data):
         raise NotApplicable(
-            "no cell has two modalities: MIDAS learns from such cells how they belong together"
+            f"cells with two modalities do not join all of {', '.join(data.counts)}: MIDAS learns "
+            "from such cells how they belong together"
         )
     # Only now, as importing scmidas takes longer than many a model's whole run.
     import lightning

@@ -5,6 +5,7 @@ import mudata
 import numpy as np
 import scmidas
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import LambdaCallback
 from scmidas.config import load_config
 from torch.utils.data import Subset, default_collate
@@ -58,6 +59,7 @@ def loss(midas, groups):
     total, cells = 0.0, 0
     for group in groups:
         batch = default_collate([group[i] for i in range(len(group))])
+        batch = move_data_to_device(batch, midas.device)
         recon, s_recon, mean, logvar, *_ = midas.net(batch)
         likelihood, _ = midas.calc_recon_loss(
             batch["x"], batch["s"]["joint"], batch["e"], recon, None,

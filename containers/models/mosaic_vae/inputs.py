@@ -4,6 +4,7 @@ A modality of a cell that was not measured is a row of zeros with a flag of 0. N
 such a row, and no encoder's answer to it is used.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,3 +147,16 @@ def read(data, rank: int, seed: int) -> Cells:
         depth[name] = torch.from_numpy(level)
     batch = covariates(data.batch, data.study)
     return Cells(scores, values, depth, has, batch)
+
+
+def digest(cells: Cells) -> str:
+    """Short, and another one for other measurements or batches."""
+    found = hashlib.sha256(cells.batch.cpu().numpy().tobytes())
+    for name in cells.modalities:
+        values = cells.values[name]
+        parts = (
+            (values.data, values.indices, values.indptr) if sparse.issparse(values) else (values,)
+        )
+        for part in (cells.has[name].cpu().numpy(), *parts):
+            found.update(np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()[:12]

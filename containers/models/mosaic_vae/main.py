@@ -2,12 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from inputs import read
+from inputs import digest, read
 from network import MosaicVAE
 from prediction import embed, impute
 from training import Schedule, best_start, fit
 
 from lacuna_contract import NotApplicable, model
+from lacuna_contract.errors import ContractError
 
 
 def linked(data, by_genes: bool) -> bool:
@@ -32,10 +33,10 @@ def predict(
 ):  # fmt: skip
     """A mosaic variational autoencoder, trained as long as held-out cells gain by it."""
     if likelihood not in ("nb", "zinb"):
-        raise ValueError(f"likelihood is '{likelihood}'; expected 'nb' or 'zinb'")
+        raise ContractError(f"likelihood is '{likelihood}'; expected 'nb' or 'zinb'")
     sizes = {"latent": latent, "mixture": mixture, "width": width, "rank": rank}
     if wrong := [f"{n}={x!r}" for n, x in sizes.items() if type(x) is not int or x < 1]:
-        raise ValueError(f"{', '.join(wrong)}; expected whole numbers of 1 or more")
+        raise ContractError(f"{', '.join(wrong)}; expected whole numbers of 1 or more")
     how = Schedule(
         epochs=epochs, batch=batch, rate=rate, expert_rate=expert_rate, warm_up=warm_up,
         muted=muted, patience=patience, held_out=held_out, batch_sd=batch_sd, starts=starts,
@@ -45,8 +46,8 @@ def predict(
         raise NotApplicable(f"there are {data.n_cells} cells, fewer than 10, to learn from")
     if not linked(data, by_genes=True):
         raise NotApplicable(
-            "no cell has two modalities, and uns does not say which gene a peak or protein belongs "
-            "to: nothing tells how the modalities belong together"
+            f"cells with two modalities do not join all of {', '.join(data.counts)}, and uns does "
+            "not say which gene a peak or protein belongs to: nothing tells how they fit together"
         )
     torch.set_num_threads(threads)
     cells = read(data, rank, seed)
@@ -67,7 +68,8 @@ def predict(
         first, losses = best_start(begun, on_device, how)
         tried = {"starts": [round(loss, 4) for loss in losses]}
     net, cells = begun(first), on_device
-    progress = fit(net, cells, how, state and Path(state), resume, sizes)
+    built = sizes | {"likelihood": likelihood, "dropout": dropout, "data": digest(cells)}
+    progress = fit(net, cells, how, state and Path(state), resume, built)
     mean, var, facts = embed(net, cells)
     imputed = {
         name: impute(net, cells, name, mean, var, asked.cells, asked.features)

@@ -191,14 +191,14 @@ def fit(
     how: Schedule,
     state: Path | None = None,
     resume: bool = False,
-    sizes: Mapping[str, int] | None = None,
+    built: Mapping[str, Any] | None = None,
 ) -> Progress:
     """Train in place; `net` ends with the weights of its best epoch.
 
     With `state`, a checkpoint is written there; with `resume`, training goes on from it, and ends
-    where it would have without the interruption. `sizes` are the parameters that the network's
-    shape comes from; the checkpoint keeps them. Raises `ContractError` for a checkpoint of
-    another shape, FloatingPointError where the loss is no longer a number.
+    where it would have without the interruption. `built` are the parameters that the network is
+    built from; the checkpoint keeps them. Raises `ContractError` for a checkpoint of another
+    network or schedule, FloatingPointError where the loss is no longer a number.
     """
     inside, out = split(cells, how.held_out, how.seed)
     experts = list(net.experts.parameters())
@@ -206,8 +206,10 @@ def fit(
     optimiser = torch.optim.Adam(
         [{"params": experts, "lr": how.expert_rate}, {"params": others, "lr": how.rate}]
     )
-    sizes = dict(sizes or {})
-    progress = load(state, net, optimiser, sizes, how) if resume else Progress()
+    kept = dict(built or {}) | fixed(how)
+    progress = load(state, net, optimiser, kept) if resume else Progress()
+    if resume:
+        print(f"going on after epoch {progress.epochs}", file=sys.stderr)
     device = cells.batch.device
     inside, out = inside.to(device), out.to(device)
     for epoch in range(progress.epochs, how.epochs):
@@ -224,13 +226,13 @@ def fit(
         progress.add(held_out=score, rate=optimiser.param_groups[1]["lr"], **seen)
         if progress.best < 0 or score < progress.history["held_out"][progress.best]:
             progress.best, progress.weights = epoch, copy.deepcopy(net.state_dict())
-        if epoch == 0 or (epoch + 1) % SAY_EVERY == 0:
+        if epoch in (0, how.epochs - 1) or (epoch + 1) % SAY_EVERY == 0:
             losses = f"loss {seen['train']:.6g}, of held-out cells {score:.6g}"
             print(f"epoch {epoch + 1}/{how.epochs}: {losses}", file=sys.stderr)
         if state and (epoch + 1) % how.save_every == 0:
-            save(state, net, optimiser, progress, sizes, how)
+            save(state, net, optimiser, progress, kept)
     if state:
-        save(state, net, optimiser, progress, sizes, how)
+        save(state, net, optimiser, progress, kept)
     net.load_state_dict(progress.weights)
     return progress
 
@@ -249,26 +251,20 @@ def best_start(
     return int(np.argmin(losses)), losses
 
 
-def shape(net: MosaicVAE) -> dict[str, list[int]]:
-    """The sizes of all weights."""
-    return {name: list(x.shape) for name, x in net.state_dict().items()}
-
-
-def listed(sizes: Mapping[str, Any], names: Sequence[str]) -> str:
+def listed(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
     """Some of the parameters as they are given: "latent=12, width=32"."""
-    return ", ".join(f"{name}={sizes[name]}" for name in names)
+    return ", ".join(f"{name}={parameters[name]}" for name in names)
 
 
 def fixed(how: Schedule) -> dict[str, Any]:
-    """What a training that goes on must have kept: rates come back with the optimiser, and other
-    cells held out would be some that were trained on."""
+    """What of a schedule a training that goes on must have kept: rates come back with the
+    optimiser, and other cells held out would be some that were trained on."""
     return {name: value for name, value in vars(how).items() if name not in FREE}
 
 
 def save(
-    path: Path, net: MosaicVAE, optimiser: Any, progress: Progress, sizes: Mapping[str, int],
-    how: Schedule,
-) -> None:  # fmt: skip
+    path: Path, net: MosaicVAE, optimiser: Any, progress: Progress, kept: Mapping[str, Any]
+) -> None:
     """Write a checkpoint; a reader finds the old one or the new one, never half of one."""
     half = path.with_name(f".{path.name}.half")
     content = {
@@ -278,41 +274,24 @@ def save(
         # Without a GPU in use there are none; asking would not start one.
         "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "progress": vars(progress),
-        "sizes": dict(sizes),
-        "schedule": fixed(how),
+        "parameters": dict(kept),
     }
     torch.save(content, half)
     half.replace(path)
 
 
-def load(
-    path: Path | None, net: MosaicVAE, optimiser: Any, sizes: Mapping[str, int], how: Schedule
-) -> Progress:
-    """Go back to a checkpoint. `ContractError` when there is none, or it is of another shape or
-    schedule."""
+def load(path: Path | None, net: MosaicVAE, optimiser: Any, kept: Mapping[str, Any]) -> Progress:
+    """Go back to a checkpoint. `ContractError` when there is none, or it is of other parameters
+    or data."""
     if path is None or not path.is_file():
         raise ContractError(f"there is no checkpoint {path} to resume from")
-    content = torch.load(path, weights_only=True)
-    found = {name: list(x.shape) for name, x in content["network"].items()}
-    expected = shape(net)
-    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
-    if wrong:
-        theirs, first = content.get("sizes", {}), wrong[0]
-        other = [k for k in theirs if k in sizes and theirs[k] != sizes[k]]
-        # With the same parameters it is the data that has other features, batches or modalities.
-        said = (
-            f"it has {listed(theirs, other)}, this run {listed(sizes, other)}"
-            if other
-            else f"{first} is {found.get(first)}, expected {expected.get(first)}"
-            + (f", and {len(wrong) - 1} more" if wrong[1:] else "")
-            + "; was it trained on other data?"
-        )
-        raise ContractError(f"{path} is a checkpoint of another network: {said}")
-    theirs, ours = content["schedule"], fixed(how)
-    if other := [name for name in ours if theirs[name] != ours[name]]:
+    # Written on a GPU, it may go on without one: what loads it moves it.
+    content = torch.load(path, weights_only=True, map_location="cpu")
+    theirs = content["parameters"]
+    if other := [name for name in kept if theirs[name] != kept[name]]:
         raise ContractError(
             f"{path} was trained with {listed(theirs, other)}, and this run has "
-            f"{listed(ours, other)}: resume with the same, or train anew without --resume"
+            f"{listed(kept, other)}: resume with the same, or train anew without --resume"
         )
     net.load_state_dict(content["network"])
     optimiser.load_state_dict(content["optimiser"])
