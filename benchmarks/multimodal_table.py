@@ -68,7 +68,7 @@ def collect(entries: Iterable[Entry]) -> Found:
         low, high = (scored.get((name, condition, seed)) for name in (FLOOR, CEILING))
         if own and low and high:
             row = covered(own, low, high) | {"seconds": seconds}
-            row |= {c: own[m] for c, m in PLAIN.items() if own[m] is not None}
+            row |= {c: own[m] for c, m in PLAIN.items() if own.get(m) is not None}
             found.setdefault(model, {}).setdefault(condition, {})[seed] = row
     return found
 
@@ -136,13 +136,12 @@ def main() -> None:
     where = cli.add_mutually_exclusive_group(required=True)
     where.add_argument("--folder", type=Path, help="where runs lie and are kept")
     where.add_argument("--results", type=Path, help="results.json of a pipeline: no runs are made")
-    cli.add_argument("--conditions", type=words, default=list(CONDITIONS), help="by default all")
-    cli.add_argument(
-        "--models", default="", help="joined by commas; without, what is there is shown"
-    )
-    cli.add_argument("--seeds", default="1,2,3", help="joined by commas (%(default)s)")
+    more = cli.add_argument_group("what is run before it is shown")
+    more.add_argument("--models", default="", help="joined by commas; without, nothing is run")
+    more.add_argument("--conditions", type=words, default=list(CONDITIONS), help="by default all")
+    more.add_argument("--seeds", default="1,2,3", help="joined by commas (%(default)s)")
     for name, size in SIZES.items():
-        cli.add_argument(f"--{name}", type=int, default=size)
+        more.add_argument(f"--{name}", type=int, default=size)
     args = cli.parse_args()
     if unknown := set(args.conditions) - set(CONDITIONS):
         sys.exit(f"unknown condition {', '.join(unknown)}. There are: {', '.join(CONDITIONS)}")
@@ -158,6 +157,7 @@ def main() -> None:
     found = collect(of_pipeline(args.results) if args.results else of_folder(args.folder))
     for column in [*GAPS, *PLAIN, "seconds"]:
         table(found, column)
+    print(f"\nSeconds are {'of the clock' if args.results else 'of processors'}.")
     for what, pair in PAIRS.items():
         differences(found, what, *pair, list(GAPS))
 

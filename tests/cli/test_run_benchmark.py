@@ -38,6 +38,10 @@ def test_twice_with_a_run_that_cannot_take_place(options, room, capsys):
         for _ in range(2):
             assert run("run-benchmark", [*options, "--models", "good.default,zeros"]) == 0
             assert statuses() == {"good": "not_applicable", "zeros": "ok"}
+            # Where no progress bar is seen, as in a log.
+            said = capsys.readouterr().err
+            assert "model 1 of 2: " in said
+            assert "model 2 of 2: zeros/" in said
         lost = Path("results", GOOD, "status.json")
         lost.unlink()
         for _ in range(2):

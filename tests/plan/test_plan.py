@@ -268,6 +268,13 @@ def test_a_bad_sheet(tmp_path, text, message):
         make_plan({}, DISCOVERED, sheet(tmp_path, text))
 
 
+def test_a_sheet_of_another_task(tmp_path):
+    rows = sheet(tmp_path, "dataset,path\nm,a.h5ad\n")
+    said = "no dataset for the tasks: multimodal. The sheet's are for reconstruction; its column"
+    with pytest.raises(ContractError, match=said):
+        make_plan({"tasks": "multimodal"}, DISCOVERED, rows)
+
+
 def test_two_tasks_cannot_share_a_dataset_name(tmp_path, monkeypatch):
     from lacuna import tasks
 

@@ -200,7 +200,8 @@ class MosaicVAE(nn.Module):
 
     def first_step(self, name: str, cells: Cells, rows: Tensor) -> Tensor:
         """Where one step of Fisher scoring from z = 0 would take the states if this modality were
-        all there is, (rows, latent); 0 for cells without it. A constant: no gradients.
+        all there is and N(0, 1) the prior, (rows, latent); 0 for cells without it. A constant: no
+        gradients.
 
         Features that belong to genes take part with their genes' loadings alone: their own come
         from these very cells, and would confirm to each what it was taken for before.
@@ -218,7 +219,7 @@ class MosaicVAE(nn.Module):
 
     @torch.no_grad()
     def information(self, name: str) -> Tensor:
-        """Of the prior and a usual cell's measurement about its state: the Fisher information at
+        """Of N(0, 1) and a usual cell's measurement about its state: the Fisher information at
         z = 0, over the posterior of the loadings of `first_step`, (latent, latent)."""
         weights, var = self.decoders[name].weights(self.genes(name), own=False)
         level, loadings = weights[0], weights[1:]

@@ -89,6 +89,9 @@ def _run(
             recipe = recipes[run["model"]]
             data, results = args.data_dir.absolute(), args.results_dir
             outcomes.append(local.run_model(run, recipe, data, files[run["key"]], results))
+            if bar.disable:
+                said = f"model {len(outcomes)} of {len(runs)}: {run['id']} {outcomes[-1].status}"
+                print(said, file=sys.stderr, flush=True)
     return outcomes
 
 

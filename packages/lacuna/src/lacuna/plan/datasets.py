@@ -41,6 +41,7 @@ def choose_datasets(
                 f"dataset '{row['dataset']}' of the sheet has the name of a dataset that Lacuna "
                 "knows; rename it"
             )
+    of_sheet = sorted({row["task"] for row in own})
     own = [row for row in own if row["task"] in chosen_tasks]
     there = built_in + own
     asked = parameters.words(given.get("datasets"))
@@ -64,7 +65,10 @@ def choose_datasets(
                 "results would share a folder; rename one, or run one task at a time"
             )
     if not chosen and not problems.found:
-        problems.add(f"no dataset for the tasks: {', '.join(chosen_tasks)}")
+        said = f"no dataset for the tasks: {', '.join(chosen_tasks)}"
+        if of_sheet:
+            said += f". The sheet's are for {', '.join(of_sheet)}; its column 'task' says which"
+        problems.add(said)
     return chosen
 
 

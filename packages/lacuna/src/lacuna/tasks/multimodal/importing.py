@@ -336,8 +336,8 @@ def _check_cells(
                 first = cells[start + int(wrong.argmax())]
                 raise ContractError(
                     f"{source}: {modality} is taken to be observed, but is all zero, in "
-                    f"{int(wrong.sum())} cells (the first is '{first}'); leave them out, or say "
-                    f"that they lack it (of an .h5ad in obs['has_{modality}'])"
+                    f"{int(wrong.sum())} cells (the first is '{first}'); leave them out or, "
+                    f"in a mosaic, say that they lack it (of an .h5ad in obs['has_{modality}'])"
                 )
     if not len(cells):
         raise ContractError(f"{source} has no cells")

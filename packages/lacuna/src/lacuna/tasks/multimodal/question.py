@@ -73,7 +73,8 @@ def hide_scenario(
         if have < len(cells.split):
             raise ContractError(
                 f"expected cells that have everything, and {have} of {len(cells.split)} have "
-                f"{modality}; for a mosaic there is the scenario 'holdout'"
+                f"{modality}; for a mosaic there is the scenario 'holdout', and else the others "
+                "have to be left out"
             )
     usual = scenarios.customise(name, target=target)
     scenario = scenarios.fitted(usual, name, available)
