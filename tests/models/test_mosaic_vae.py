@@ -216,5 +216,5 @@ def test_cells_of_one_modality_each_are_joined_by_known_genes(tmp_path, capsys):
     assert min(details["history"]["held_out"][:2]) == min(details["starts"])
     with h5py.File(tmp_path / "unpaired.h5ad", "r+") as file:
         del file["uns/peak_gene"]
-    assert train(config, tmp_path / "out") == 1
+    assert train(config, tmp_path / "other") == 1
     assert "declines" in capsys.readouterr().err
