@@ -2,6 +2,7 @@
 
 import math
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +34,21 @@ def test_the_weights_of_the_best_epoch_are_kept():
     assert best.losses == [3, 1, 2, 1]
     with pytest.raises(FloatingPointError, match="the fit diverged: held-out loss nan"):
         best.add(math.nan, weights)
+
+
+def test_the_loss_that_scvi_tools_finds_is_added():
+    best = BestEpoch(patience=1)
+    plan = SimpleNamespace(module=SimpleNamespace(state_dict=lambda: {"w": np.ones(1)}))
+    trainer = SimpleNamespace(sanity_checking=True, callback_metrics={}, should_stop=False)
+    best.after_validation(trainer, plan)
+    assert best.losses == []
+    trainer.sanity_checking = False
+    for loss, stop in ((2.0, False), (3.0, True)):
+        trainer.callback_metrics["elbo_validation"] = loss
+        best.after_validation(trainer, plan)
+        assert trainer.should_stop == stop
+    assert best.losses == [2, 3]
+    assert best.epoch == 1
 
 
 def test_what_is_imported_late_is_imported_when_a_folder_is_built(tmp_path, monkeypatch):

@@ -27,7 +27,8 @@ def predict(
     # Only now, as importing scvi-tools takes longer than many a model's whole run.
     import scvi
     import torch
-    from vae import built, decoded, keeps
+    from lightning.pytorch.callbacks import LambdaCallback
+    from vae import built, decoded
 
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -37,10 +38,11 @@ def predict(
 
     multivi = built(data, latent, width)
     best = BestEpoch(patience)
+    watch = LambdaCallback(on_validation_end=best.after_validation)
     multivi.train(
         max_epochs=epochs, lr=lr, batch_size=batch, train_size=0.9, early_stopping=False,
         n_epochs_kl_warmup=warmup, check_val_every_n_epoch=1, devices=1,
-        accelerator="gpu" if device == "cuda" else "cpu", callbacks=[keeps(best)], logger=False,
+        accelerator="gpu" if device == "cuda" else "cpu", callbacks=[watch], logger=False,
         enable_checkpointing=False, enable_progress_bar=False,
     )  # fmt: skip
     multivi.module.load_state_dict(best.weights)

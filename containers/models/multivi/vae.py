@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import scvi
 import torch
-from lightning.pytorch.callbacks import LambdaCallback
 from scvi import REGISTRY_KEYS
 from torch.distributions import Normal
 from torch.nn.functional import softplus
@@ -74,14 +73,3 @@ def decoded(multivi, name, has, samples=25):
     depth = multivi.get_library_size_factors()
     depth = {"rna": np.exp(depth["expression"]), "atac": depth["accessibility"]}.get(name)
     return np.concatenate(parts) * (1 if depth is None else depth[has].mean())
-
-
-def keeps(best):
-    """What adds each epoch's evidence lower bound of held-out cells to a `BestEpoch`."""
-
-    def add(trainer, plan):
-        if not trainer.sanity_checking:
-            loss = float(trainer.callback_metrics["elbo_validation"])
-            trainer.should_stop = best.add(loss, plan.module.state_dict())
-
-    return LambdaCallback(on_validation_end=add)

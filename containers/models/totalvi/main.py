@@ -26,7 +26,8 @@ def predict(
     # Only now, as importing scvi-tools takes longer than many a model's whole run.
     import scvi
     import torch
-    from vae import built, keeps, protein
+    from lightning.pytorch.callbacks import LambdaCallback
+    from vae import built, protein
 
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -36,11 +37,12 @@ def predict(
 
     totalvi = built(data, latent, width)
     best = BestEpoch(patience)
+    watch = LambdaCallback(on_validation_end=best.after_validation)
     totalvi.train(
         max_epochs=epochs, lr=lr, batch_size=batch, train_size=0.9, early_stopping=False,
         reduce_lr_on_plateau=False, check_val_every_n_epoch=1, n_steps_kl_warmup=None,
         n_epochs_kl_warmup=warmup, accelerator="gpu" if device == "cuda" else "cpu", devices=1,
-        callbacks=[keeps(best)], logger=False, enable_checkpointing=False,
+        callbacks=[watch], logger=False, enable_checkpointing=False,
         enable_progress_bar=False,
     )  # fmt: skip
     totalvi.module.load_state_dict(best.weights)

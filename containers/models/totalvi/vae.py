@@ -3,7 +3,6 @@
 import anndata
 import numpy as np
 import scvi
-from lightning.pytorch.callbacks import LambdaCallback
 
 
 def built(data, latent, width):
@@ -29,14 +28,3 @@ def protein(totalvi, has):
         include_protein_background=True, sample_protein_mixing=False,
     )  # fmt: skip
     return np.log1p(found)
-
-
-def keeps(best):
-    """What adds each epoch's evidence lower bound of held-out cells to a `BestEpoch`."""
-
-    def add(trainer, plan):
-        if not trainer.sanity_checking:
-            loss = float(trainer.callback_metrics["elbo_validation"])
-            trainer.should_stop = best.add(loss, plan.module.state_dict())
-
-    return LambdaCallback(on_validation_end=add)

@@ -47,3 +47,10 @@ class BestEpoch:
         if not self.epoch or loss < self.losses[self.epoch - 1]:
             self.epoch, self.weights = len(self.losses), copy.deepcopy(weights)
         return len(self.losses) - self.epoch >= self.patience
+
+    def after_validation(self, trainer: Any, plan: Any) -> None:
+        """`add` the evidence lower bound of held-out cells that scvi-tools has just found, as
+        ``on_validation_end`` of a Lightning callback."""
+        if not trainer.sanity_checking:
+            loss = float(trainer.callback_metrics["elbo_validation"])
+            trainer.should_stop = self.add(loss, plan.module.state_dict())
