@@ -148,18 +148,28 @@ def test_a_model_without_use_for_a_gpu_gets_none(train, capsys):
     assert not out.exists()
 
 
-def test_a_training_is_not_lost_to_another(train, capsys):
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def trained(train, *names):
+    """The folder of a training, in which files of these names have words of ours."""
     code, out = train("said=true")
     assert code == 0
-    for name in ("notes.txt", "checkpoint.pt"):
+    for name in names:
         (out / name).write_text("mine")
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    return out
+
+
+def test_a_training_is_not_lost_to_another(train, capsys):
+    out = trained(train, "notes.txt", "checkpoint.pt")
+    before = content(out)
     capsys.readouterr()
     assert train()[0] == 1
     said = capsys.readouterr().err
     for part in ("holds a training already (checkpoint.pt, pred", "--resume", "--out", "--overw"):
         assert part in said
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert content(out) == before
     assert train("--resume")[0] == 0
     assert train("--overwrite")[0] == 0
     assert not (out / "checkpoint.pt").exists(), "it would be of another training"
@@ -167,11 +177,8 @@ def test_a_training_is_not_lost_to_another(train, capsys):
 
 
 def test_a_training_is_there_until_another_has_a_checkpoint(train, capsys):
-    code, out = train("said=true")
-    assert code == 0
-    for name in ("checkpoint.pt", "curves.svg"):
-        (out / name).write_text("mine")
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    out = trained(train, "checkpoint.pt", "curves.svg")
+    before = content(out)
     for word, said in (
         ("broken=early", "it broke"),
         ("declined=true", "declines this dataset: too few cells"),
@@ -182,7 +189,7 @@ def test_a_training_is_there_until_another_has_a_checkpoint(train, capsys):
         error = capsys.readouterr().err
         assert said in error
         assert "the earlier training is kept" in error
-        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+        assert content(out) == before
     assert train("--overwrite", "broken=late")[0] == 1
     assert "is kept" not in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["checkpoint.pt"]

@@ -26,6 +26,8 @@ FILLED = ()
 MODALITIES = ("rna", "atac", "adt")
 #: Where the measurements of a modality lie in an h5ad.
 SLOTS = {"rna": "X", "atac": "obsm/X_atac", "adt": "obsm/X_adt"}
+#: What entries of uns about features begin with.
+UNITS = {"atac": "peak", "adt": "adt"}
 #: What a prediction of a modality is: the space of its values, and the lowest and highest of them.
 SPACES = {
     "rna": ("counts", 0.0, np.inf),
@@ -102,7 +104,6 @@ def read(path: str | Path) -> Mosaic:
     """
     with open_h5ad(path) as file:
         cells = read_names(file, "obs")
-        names = {"rna": read_names(file, "var")}
         counts, has, gene_of = {}, {}, {}
         for modality, slot in SLOTS.items():
             if slot not in file:
@@ -117,12 +118,9 @@ def read(path: str | Path) -> Mosaic:
                 continue
             _check_mask(path, modality, found, np.diff(rows.indptr) > 0, cells)
             counts[modality], has[modality] = rows, found
-        for modality, key in (("atac", "peak"), ("adt", "adt")):
-            if modality in counts:
-                width = counts[modality].shape[1]
-                names[modality] = _names(file, f"{key}_names", key, width, path)
-                if f"uns/{key}_gene" in file:
-                    gene_of[modality] = file[f"uns/{key}_gene"][:].astype(np.int64)
+        for modality, key in UNITS.items():
+            if modality in counts and f"uns/{key}_gene" in file:
+                gene_of[modality] = file[f"uns/{key}_gene"][:].astype(np.int64)
         asked = _asked(file, counts, has)
         return Mosaic(
             counts=counts,
@@ -130,7 +128,7 @@ def read(path: str | Path) -> Mosaic:
             batch=_codes(file, "batch", cells),
             study=_codes(file, "dataset", cells),
             split=np.array(read_column(file, "obs", "split"), dtype=str),
-            features={modality: names[modality] for modality in counts},
+            features={modality: feature_names(file, modality) for modality in counts},
             asked=asked,
             gene_of=gene_of,
             cells=cells,
@@ -152,13 +150,30 @@ def _check_mask(
             )
 
 
-def _names(file: h5py.File, key: str, unit: str, width: int, path: str | Path) -> list[str]:
+def feature_names(file: h5py.File, modality: str) -> list[str]:
+    """Of a modality that is there: its names, or peak_0, adt_0 and so on. `ContractError` where
+    there are more or fewer than columns."""
+    if modality == "rna":
+        return read_names(file, "var")
+    key, width = f"{UNITS[modality]}_names", Matrix(file[SLOTS[modality]]).shape[1]
     if f"uns/{key}" not in file:
-        return [f"{unit}_{i}" for i in range(width)]
+        return [f"{UNITS[modality]}_{i}" for i in range(width)]
     found = read_strings(file[f"uns/{key}"])
     if len(found) != width:
-        raise ContractError(f"{path}: uns['{key}'] has {len(found)} names for {width} columns")
+        raise ContractError(
+            f"{file.filename}: uns['{key}'] has {len(found)} names for {width} columns"
+        )
     return found
+
+
+def read_asked(file: h5py.File) -> dict[str, Asked]:
+    """What an input or a truth says that is asked for, by modality."""
+    stored = file.get("uns/asked", {})
+    return {
+        m: Asked(*(stored[m][part][:].astype(np.int64) for part in ("cells", "features")))
+        for m in MODALITIES
+        if m in stored
+    }
 
 
 def _codes(file: h5py.File, name: str, cells: list[str]) -> np.ndarray:
@@ -174,12 +189,7 @@ def _asked(
             m: Asked(np.flatnonzero(~has[m]), np.arange(x.shape[1])) for m, x in counts.items()
         }
         return {m: one for m, one in every.items() if len(one.cells)}
-    stored = file["uns/asked"]
-    return {
-        m: Asked(*(stored[m][part][:].astype(np.int64) for part in ("cells", "features")))
-        for m in MODALITIES
-        if m in stored
-    }
+    return read_asked(file)
 
 
 def run(

@@ -28,10 +28,11 @@ from lacuna_contract.schema import validate
 from lacuna_contract.tasks.multimodal import (
     MODALITIES,
     SLOTS,
-    Asked,
     check_embedding,
     check_modalities,
     check_values,
+    feature_names,
+    read_asked,
 )
 
 
@@ -90,22 +91,11 @@ class Posed:
     def __init__(self, file: h5py.File):
         self._file = file
         self.cells = read_names(file, "obs")
-        stored = file.get("uns/asked", {})
-        self.asked = {
-            m: Asked(stored[m]["cells"][:], stored[m]["features"][:])
-            for m in MODALITIES
-            if m in stored
-        }
+        self.asked = read_asked(file)
 
     def features(self, modality: str) -> list[str]:
         """The names of the features that are asked for."""
-        if modality == "rna":
-            every = read_names(self._file, "var")
-        else:
-            unit = {"atac": "peak", "adt": "adt"}[modality]
-            given = self._file.get(f"uns/{unit}_names")
-            width = Matrix(self._file[SLOTS[modality]]).shape[1]
-            every = [f"{unit}_{j}" for j in range(width)] if given is None else read_strings(given)
+        every = feature_names(self._file, modality)
         return [every[j] for j in self.asked[modality].features]
 
 
