@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -52,6 +53,16 @@ def test_what_a_resumed_training_cannot_change_is_refused(
 def test_a_checkpoint_of_other_data_is_refused(whole, tmp_path, capsys, other):
     shutil.copytree(whole, tmp_path / "out")
     assert train(mock(tmp_path, "mosaic", *FEW, *other), tmp_path / "out", "--resume") == 1
+    assert "was trained with data=" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_genes_is_refused(few, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "out")
+    config = shutil.copy(few, tmp_path)
+    data = shutil.copy(few.with_suffix(".h5ad"), tmp_path)
+    with h5py.File(data, "r+") as file:
+        file["uns/peak_gene"][:] = file["uns/peak_gene"][:][::-1]
+    assert train(config, tmp_path / "out", "--resume") == 1
     assert "was trained with data=" in capsys.readouterr().err
 
 

@@ -149,8 +149,8 @@ def read(data, rank: int, seed: int) -> Cells:
     return Cells(scores, values, depth, has, batch)
 
 
-def digest(cells: Cells) -> str:
-    """Short, and another one for other measurements or batches."""
+def digest(cells: Cells, gene_of: dict[str, np.ndarray]) -> str:
+    """Short, and another one for other measurements, batches, or genes of features."""
     found = hashlib.sha256(cells.batch.cpu().numpy().tobytes())
     for name in cells.modalities:
         values = cells.values[name]
@@ -159,4 +159,6 @@ def digest(cells: Cells) -> str:
         )
         for part in (cells.has[name].cpu().numpy(), *parts):
             found.update(np.ascontiguousarray(part).tobytes())
+    for name, genes in sorted(gene_of.items()):
+        found.update(name.encode() + np.asarray(genes, np.int64).tobytes())
     return found.hexdigest()[:12]

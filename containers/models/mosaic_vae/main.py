@@ -68,7 +68,8 @@ def predict(
         first, losses = best_start(begun, on_device, how)
         tried = {"starts": [round(loss, 4) for loss in losses]}
     net, cells = begun(first), on_device
-    built = sizes | {"likelihood": likelihood, "dropout": dropout, "data": digest(cells)}
+    built = sizes | {"likelihood": likelihood, "dropout": dropout}
+    built["data"] = digest(cells, data.gene_of)
     progress = fit(net, cells, how, state and Path(state), resume, built)
     mean, var, facts = embed(net, cells)
     imputed = {

@@ -287,7 +287,11 @@ def load(path: Path | None, net: MosaicVAE, optimiser: Any, kept: Mapping[str, A
         raise ContractError(f"there is no checkpoint {path} to resume from")
     # Written on a GPU, it may go on without one: what loads it moves it.
     content = torch.load(path, weights_only=True, map_location="cpu")
-    theirs = content["parameters"]
+    theirs = content.get("parameters", {})
+    if theirs.keys() != kept.keys():
+        raise ContractError(
+            f"{path} was written by another version of this model: train anew without --resume"
+        )
     if other := [name for name in kept if theirs[name] != kept[name]]:
         raise ContractError(
             f"{path} was trained with {listed(theirs, other)}, and this run has "
