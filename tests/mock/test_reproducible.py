@@ -101,11 +101,12 @@ def test_memory_does_not_grow_with_the_cells(tmp_path, monkeypatch):
         tracemalloc.stop()
         return found / 1e6
 
-    # The ATAC of 2,048 cells more is 9 MB where it is kept; the table of cells is 1 MB, and what is
-    # on its way to the disk up to 1 MB more on a busy machine.
+    # The ATAC of 2,048 cells more is 9 MB where it is kept; the table of cells is 1 MB. So is a
+    # chunk, and whether the next is there while one is written is a matter of timing: the least of
+    # several.
     peak(128)
-    small, large = peak(512), peak(2560)
-    assert large < small + 3
+    small, large = (min(peak(n) for _ in range(3)) for n in (512, 2560))
+    assert large < small + 2
 
 
 def test_nonsense_sizes_of_chunks(tmp_path):
