@@ -117,6 +117,17 @@ def test_what_is_wrong_with_the_code_is_told(folder, old, new, first, message):
     assert message in f"{found.said} -> {found.todo}"
 
 
+def test_imputation_in_the_wrong_order_is_told(tmp_path):
+    """Its embedding is right, and by luck some correlations are above 0."""
+    folder = new_model.make("my_model", "multimodal", tmp_path)
+    assert failures(folder) == {}
+    given = "np.clip(found, low, high)"
+    replace(folder / "main.py", given, f"{given}[::-1, ::-1].copy()")
+    [(name, message)] = failures(folder).items()
+    assert name == "better than doing nothing clever"
+    assert "no better than a guess: rna, atac, adt; look at rows and columns" in message
+
+
 def test_a_package_that_is_missing_is_told_with_what_to_do(folder):
     todo = f"'umap' to dependencies in {folder}/pyproject.toml (the stack numeric is there already)"
     replace(folder / "main.py", "return np.maximum(", "import umap\n    return np.maximum(")

@@ -25,6 +25,11 @@ def metric_names() -> list[str]:
     return [metric.name for metric in known if metric.needs != "embedding"] + ["z_distance"]
 
 
+def part_of(metric: metrics.Metric) -> str:
+    """The part of a prediction that a metric scores; each has to be better than nothing clever."""
+    return str(metric.needs)
+
+
 def cases(folder: Path) -> Iterator[Case]:
     """Write the inputs and truths into `folder`; the first is the plain one, with every
     modality hidden in some cells."""
