@@ -149,7 +149,7 @@ def test_the_picture_is_drawn_whatever_the_metrics_unless_it_is_not_wanted(
     data, z, imputed = answer(pairs, "paired")
     write(tmp_path / "p.h5ad", data, z, imputed)
     found = TASK.evaluate(truth, tmp_path / "p.h5ad", ["z_distance"])
-    assert set(found.details) == {"cohorts", "imputed", "picture"}
+    assert set(found.details) == {"cohorts", "twins", "imputed", "picture"}
     assert found.details["picture"] == {"x": len(z)}
     assert TASK.evaluate(truth, tmp_path / "p.h5ad", ["z_distance"], drawn=False).details == {}
 

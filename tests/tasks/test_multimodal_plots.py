@@ -15,7 +15,9 @@ def series(name="vae", control=None, history=True):
     rng = np.random.default_rng(0)
     has = np.repeat([[True, False, False], [False, True, False], [True, True, False]], 10, axis=0)
     batch = np.repeat(["rna_only", "atac_only", "multiome"], 10)
-    known = Known(None, None, np.full(30, -1), "none", has, batch)
+    twin = np.full(30, -1)
+    twin[[0, 10]] = 10, 0
+    known = Known(None, None, twin, "none", has, batch)
     probability = rng.random((10, 50)) / 4
     opened = (rng.random((10, 50)) < probability).astype(float)
     counts = rng.poisson(1.0, (10, 8)).astype(float)
@@ -23,6 +25,7 @@ def series(name="vae", control=None, history=True):
     details = summary(known, pairs, np.full(30, "train"))
     picture = {"x": list(range(30)), "y": list(range(30)), "cluster": [0, 1, -1] * 10}
     details["picture"] = picture | {"pattern": [1] * 10 + [2] * 10 + [3] * 10}
+    details["picture"]["clusters"] = ["B cell", "T cell"]
     lists = {"loss": [3.0, 2.0, 1.5], "epoch": [1, 2, 3], "note": "none", "lost": [np.nan] * 3}
     curves = {"history": lists}
     return Series(name, "s0", "o", control, details | (curves if history else {}))
@@ -39,6 +42,18 @@ def test_the_details_count_what_is_there():
     assert np.corrcoef(table["predicted"], table["open"])[0, 1] > 0.8
 
 
+def test_axes_reach_as_far_as_the_truth():
+    known = Known(None, None, np.full(40, -1), "none", np.ones((40, 3), bool), np.full(40, "b"))
+    truth = np.random.default_rng(0).lognormal(8, 2, (40, 10))
+    found = summary(known, {"adt": (truth, np.log1p(truth))}, np.full(40, "train"))["imputed"][
+        "adt"
+    ]
+    counts = np.array(found["counts"])
+    assert found["width"] * len(counts) == np.ceil(np.quantile(np.log1p(truth), 0.999))
+    assert np.trace(counts) == counts.sum() == 400
+    assert counts[-1].sum() < 20, "they are not all in the last bin"
+
+
 def test_figures_of_one_condition():
     made = {figure.title: figure for figure in figures([series(), series("mean", "floor", False)])}
     assert list(made) == [
@@ -51,6 +66,7 @@ def test_figures_of_one_condition():
     assert "loss: 1.5" in made["Training"].panels[0]
     assert "epoch" not in made["Training"].panels[0].replace("Epoch", "")
     assert "RNA+ATAC" in made["Embeddings"].legend
+    assert "T cell" in made["Embeddings"].legend
 
 
 def test_figures_of_all_conditions():
@@ -58,6 +74,8 @@ def test_figures_of_all_conditions():
     scores = {"low": {("mock", "bridge"): 0.25}, "vae": dict.fromkeys(shown, 0.5)}
     masks, table = overview(shown, scores)
     assert len(masks.panels) == 2
+    assert "(1 of them twice)" in masks.panels[0]
+    assert "alignment is scored on them" in masks.reading
     rows = table.panels[0].split("<tr>")
     assert "vae" in rows[2]
     assert "0.500" in rows[2]

@@ -4,14 +4,17 @@
 
 picture
     ``{"x", "y", "cluster", "pattern"}``: UMAP of the embedding, coordinates from 0 to 999, of at
-    most 500 cells, with their true cluster (-1 where it is not known) and their pattern, a number
-    of which bit 0 is RNA, bit 1 ATAC, bit 2 ADT. Not there where umap-learn is not installed.
+    most 500 cells, with their true cluster (a place in `clusters`, the names; -1 where it is not
+    known) and their pattern, a number of which bit 0 is RNA, bit 1 ATAC, bit 2 ADT. Not there where
+    umap-learn is not installed.
 cohorts
     ``{"batch", "split", "pattern", "cells"}`` rows: which cells have what.
+twins
+    How many cells are there twice, and so have two rows.
 imputed
     By modality, ``{"low", "width", "counts"}``: entries by true (rows) and predicted (columns)
-    value, in bins; for ATAC instead ``{"predicted", "open", "n"}``: bins of predicted probabilities
-    with the share of entries that were open.
+    value, in bins that reach as far as the truth does; for ATAC instead ``{"predicted", "open",
+    "n"}``: bins of predicted probabilities with the share of entries that were open.
 """
 
 from collections import Counter
@@ -26,8 +29,8 @@ from lacuna.tasks.multimodal.embedding import Known
 
 MOST_CELLS = 500
 BINS = 24
-#: Upper ends of the values that are drawn; what lies above is in the last bin.
-TOP = {"rna": 6.0, "adt": 8.0}
+#: Share of the true values that are drawn in full; what lies above is in the last bin.
+DRAWN = 0.999
 EDGES = np.array([0, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.45, 0.65, 1.0])
 
 
@@ -42,6 +45,7 @@ def summary(
             {"batch": str(batch), "split": str(part), "pattern": int(pattern), "cells": n}
             for (batch, part, pattern), n in sorted(rows.items())
         ],
+        "twins": int((known.twin >= 0).sum()) // 2,
         "imputed": {
             m: _calibration(*p) if m == "atac" else _table(m, *p) for m, p in pairs.items()
         },
@@ -53,7 +57,8 @@ def _table(modality: str, truth: np.ndarray, prediction: np.ndarray) -> dict[str
         truth, prediction = lognorm(truth), lognorm(prediction)
     else:
         truth = np.log1p(truth)
-    width = TOP[modality] / BINS
+    # Whole numbers, so that axes have round ends.
+    width = max(1.0, np.ceil(np.quantile(truth, DRAWN))) / BINS
     x, y = (np.clip(v / width, 0, BINS - 1).astype(int).ravel() for v in (truth, prediction))
     counts = np.bincount(x * BINS + y, minlength=BINS * BINS).reshape(BINS, BINS)
     return {"low": 0.0, "width": width, "counts": counts.tolist()}
@@ -86,13 +91,15 @@ def picture(embedding: np.ndarray, known: Known) -> dict[str, Any] | None:
     )
     low, high = places.min(axis=0), places.max(axis=0)
     places = np.rint((places - low) / np.maximum(high - low, 1e-9) * 999).astype(int)
-    cluster = np.full(len(rows), -1)
+    cluster, names = np.full(len(rows), -1), []
     if known.cluster is not None:
-        cluster = np.unique(known.cluster, return_inverse=True)[1][rows]
+        names, numbers = np.unique(known.cluster, return_inverse=True)
+        cluster = numbers[rows]
     return {
         "x": places[:, 0].tolist(),
         "y": places[:, 1].tolist(),
         "cluster": cluster.tolist(),
+        "clusters": [str(name) for name in names],
         "pattern": _patterns(known)[rows].tolist(),
     }
 

@@ -41,15 +41,18 @@ def figures(series: Sequence[Series]) -> list[Figure]:
 
 
 def _masks(shown: Mapping[Key, Sequence[Series]]) -> Figure | None:
-    panels = []
+    panels, twice = [], False
     for (dataset, setting), series in shown.items():
+        twins = max((s.details.get("twins", 0) for s in series), default=0)
+        twice = twice or twins > 0
         rows = next((s.details["cohorts"] for s in series if s.details.get("cohorts")), [])
         if not rows:
             continue
         total = sum(row["cells"] for row in rows)
         names = tuple((2.5 - i, name) for i, (name, _, _) in enumerate(MODALITIES))
         panel = Panel(
-            Axis("Cells, by batch", 0, total), Axis("", 0, 3, names=names),
+            Axis("Cells, by batch" + f" ({twins} of them twice)" * (twins > 0), 0, total),
+            Axis("", 0, 3, names=names),
             f"{dataset}, {setting}", height=170, left=46,
         )  # fmt: skip
         start, batch = 0, None
@@ -68,7 +71,9 @@ def _masks(shown: Mapping[Key, Sequence[Series]]) -> Figure | None:
     return Figure(
         "Which cells have what",
         "Each cell is a column; where it is filled, the cell has that modality. Dashed lines lie "
-        "between batches.",
+        "between batches."
+        + " A cell that is there twice has a modality in the one of its columns and another in the "
+        "other; nothing tells models that they are one, and alignment is scored on them." * twice,
         panels,
     )
 
@@ -101,9 +106,11 @@ def _drawn(series: Sequence[Series], key: str) -> list[Series]:
 
 
 def _pictures(series: Sequence[Series]) -> Figure | None:
-    panels, patterns, clusters = [], set(), set()
+    panels, patterns, clusters = [], set(), {}
     for one in _drawn(series, "picture"):
         picture, pair = one.details["picture"], []
+        clusters |= dict(enumerate(picture.get("clusters", ())))
+        patterns |= set(picture["pattern"])
         for field, by in (("cluster", "By true cluster"), ("pattern", "By modalities")):
             panel = Panel(
                 Axis("UMAP 1", 0, 999, names=((0, ""),)), Axis("UMAP 2", 0, 999, names=((0, ""),)),
@@ -111,10 +118,9 @@ def _pictures(series: Sequence[Series]) -> Figure | None:
             )  # fmt: skip
             groups: dict[str, list[tuple[int, int]]] = {}
             for x, y, value in zip(picture["x"], picture["y"], picture[field], strict=True):
-                known = COLOURS[value] if field == "pattern" else f"s{value % 8}"
+                known = COLOURS[value] if field == "pattern" else f"s{value % SERIES}"
                 css = known if value >= 0 else "s-rest"
                 groups.setdefault(css, []).append((x, y))
-                (patterns if field == "pattern" else clusters).add(value)
             for css, points in groups.items():
                 panel.dots(points, css)
             pair.append(panel.render(f"Embedding of {one.name}, coloured {by.lower()}"))
@@ -122,13 +128,14 @@ def _pictures(series: Sequence[Series]) -> Figure | None:
     if not panels:
         return None
     kinds = [(PATTERNS[p], COLOURS[p], "o") for p in PATTERNS if p in patterns]
+    types = [(name, f"s{place % SERIES}", "o") for place, name in clusters.items()]
     return Figure(
         "Embeddings",
         "UMAP of each joint embedding, coloured by true cluster and, once more, by the modalities "
-        "that a cell has. In a good one colours part in the first and mix in the second. The "
-        "legend is of the modalities.",
+        "that a cell has. In a good one colours part in the first and mix in the second. "
+        "Legends: clusters, modalities.",
         panels,
-        legend(kinds),
+        (legend(types) if types else "") + legend(kinds),
     )
 
 
