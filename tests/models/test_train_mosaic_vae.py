@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import anndata
 import h5py
 import numpy as np
 import pytest
@@ -145,6 +146,19 @@ def test_keys_name_what_the_file_has(few, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "keys names rna, and " in said
     assert "cells.h5ad has rna, atac, adt: training reads all that a file has" in said
+
+
+def test_counts_of_rna_may_lie_in_a_layer(few, tmp_path, capsys):
+    adata = anndata.read_h5ad(few.with_suffix(".h5ad"))
+    adata.X = adata.X.log1p()
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    keys = "keys: {{rna: {}, atac: {{obsm: X_atac}}, adt: {{obsm: X_adt}}}}"
+    text = f"data: {{{{file: cells.h5ad, {keys}}}}}"
+    (tmp_path / "own.yaml").write_text(text.format("{X: X}"))
+    assert train(tmp_path / "own.yaml", tmp_path / "out") == 1
+    assert "(in a YAML for training: keys: {rna: {layer: ...}})" in capsys.readouterr().err
+    (tmp_path / "own.yaml").write_text(text.format("{layer: counts}"))
+    assert train(tmp_path / "own.yaml", tmp_path / "out", "epochs=2") == 0
 
 
 def test_from_what_is_written_for_all_scenarios(tmp_path, monkeypatch, capsys):

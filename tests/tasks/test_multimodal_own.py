@@ -205,7 +205,31 @@ def test_weights_of_peaks_are_taken_for_open_peaks(tmp_path):
     assert (found.obsm["X_atac"] != adata.obsm["X_atac"]).nnz == 0
 
 
-@pytest.mark.parametrize("column", ["layer", "symbol", "organism"])
+def test_counts_of_rna_may_lie_in_a_layer(own, tmp_path):
+    """X is what people plot, normalised, and counts are beside it."""
+    adata = anndata.read_h5ad(own)
+    counts = adata.X.copy()
+    adata.X = adata.X.log1p()
+    adata.write_h5ad(tmp_path / "own.h5ad")
+    adt = anndata.AnnData(adata.obsm["X_adt"], obs=adata.obs[[]])
+    adt.var_names = adata.uns["adt_names"]
+    whole = MuData({"GEX": adata, "Prot": adt})
+    whole.write_h5mu(tmp_path / "own.h5mu")
+    row = {"dataset": "mine", "layer": "counts"}
+    for name, said in (
+        ("own.h5ad", "read rna (layers['counts']) and"),
+        ("own.h5mu", "'GEX', laye"),
+    ):
+        note = TASK.import_dataset(row, tmp_path / name, tmp_path / "raw.h5ad")
+        assert said in note
+        found = anndata.read_h5ad(tmp_path / "raw.h5ad")
+        assert (counts != found.X).nnz == 0
+        assert found.obsm["X_adt"].any()
+        with pytest.raises(ContractError, match="layer of RNA 'count'. Did you mean 'counts'"):
+            TASK.import_dataset(row | {"layer": "count"}, tmp_path / name, tmp_path / "bad.h5ad")
+
+
+@pytest.mark.parametrize("column", ["symbol", "organism"])
 def test_columns_of_a_sheet_that_would_do_nothing_are_refused(own, tmp_path, column):
     row = {"dataset": "mine", "layer": None, column: "counts"}
     with pytest.raises(ContractError, match=f"column '{column}' does not apply to multimodal"):
@@ -263,7 +287,7 @@ def flags_with_a_gap(adata):
         (lognormalised, "bad.h5ad: rna holds fractional values: "),
         (
             lognormalised,
-            "(whole, not negative) in X. These hold whole counts: layers/counts",
+            "(whole, not negative). These hold whole counts: layers/counts. Name it in the sheet's",
         ),
         (
             adt_table,

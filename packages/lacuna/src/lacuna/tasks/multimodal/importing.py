@@ -4,7 +4,7 @@ import importlib.util
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,21 @@ from scipy import sparse
 from lacuna.counts import Frame, drawn, whole_alternatives
 from lacuna.mock.layout import OTHER_NAMES
 from lacuna.sources import check_unique, place, problem
+from lacuna.tasks.multimodal.parts import CHUNK, Part, read_parts
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError, suggest
-from lacuna_contract.h5ad import H5adWriter, Matrix, node, open_h5ad, read_column, read_strings
+from lacuna_contract.h5ad import H5adWriter, open_h5ad, read_column
 from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
 
 MOSAIC = "data/quickstart_pbmc_mosaic.h5mu"
-CHUNK = 2_000
-#: Columns of a dataset sheet for which these files have no use: each modality has one place.
-UNUSED = ("layer", "symbol", "organism")
+#: Columns of a dataset sheet for which these files have no use.
+UNUSED = ("symbol", "organism")
 NEITHER = (
     "{} is neither an .h5ad nor an .h5mu, but {}. The package muon makes an .h5mu of 10x data: "
     "muon.read_10x_h5(...) or muon.read_10x_mtx(...), then .write('mine.h5mu')"
+)
+NAME_IT = (
+    "Name it in the sheet's column 'layer' (in a YAML for training: keys: {rna: {layer: ...}})"
 )
 FEATURE = {"rna": "gene", "atac": "peak", "adt": "protein"}
 #: What the modalities of an .h5mu are called.
@@ -38,52 +41,6 @@ NAMES = ", ".join(
 #: ADT with fractions and no value above is taken for logarithms: log1p of a count of 100,000 is
 #: 11.5, and the highest of the fewest mock intensities (40 cells, 2 proteins) is 40 or more.
 MOST_LOG = 12.0
-
-
-@dataclass(frozen=True)
-class Held:
-    """A matrix that was stored by columns: as rows in memory, read like a `Matrix`."""
-
-    held: sparse.csr_matrix
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.held.shape
-
-    def rows(self, start: int, stop: int) -> sparse.csr_matrix:
-        return self.held[start:stop]
-
-    def take(self, rows: np.ndarray) -> sparse.csr_matrix:
-        return self.held[rows]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A modality of a file: where it lies, its matrix, the row of each cell in it (-1: the cell
-    lacks it), the names of its features, and where the file may say which gene each of them belongs
-    to."""
-
-    slot: str
-    matrix: Matrix | Held
-    row: np.ndarray
-    features: list[str]
-    genes: tuple[str, str]
-
-    def rows(self, start: int, stop: int) -> sparse.csr_matrix:
-        """Cells [start, stop), the rows of those without the modality empty."""
-        at = self.row[start:stop]
-        have = at >= 0
-        found = sparse.csr_matrix((0, self.matrix.shape[1]), dtype=np.float32)
-        if have.any():
-            found = sparse.csr_matrix(self.matrix.take(at[have]), dtype=np.float32)
-            found.eliminate_zeros()
-            found.sort_indices()
-        lengths = np.zeros(len(at), dtype=np.int64)
-        lengths[have] = np.diff(found.indptr)
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
-        return sparse.csr_matrix(
-            (found.data, found.indices, indptr), shape=(len(at), self.matrix.shape[1])
-        )
 
 
 def import_dataset(
@@ -97,8 +54,8 @@ def import_dataset(
     """
     if given := [name for name in UNUSED if row.get(name)]:
         raise ContractError(
-            f"column '{given[0]}' does not apply to multimodal data, whose counts and names have "
-            "their own places in the file; leave it empty"
+            f"column '{given[0]}' does not apply to multimodal data, whose names have their "
+            "own places in the file; leave it empty"
         )
     if source is None and row["dataset"] == "mock":
         _write_nothing(output)
@@ -114,7 +71,7 @@ def import_dataset(
             raise ContractError(NEITHER.format(source, f"a file with {', '.join(file)}"))
         cells = Frame(file, "obs").names()
         check_unique(cells, source)
-        parts = _mudata(file, cells) if "mod" in file else _anndata(file, cells)
+        parts = read_parts(file, cells, row.get("layer"))
         keep, note = np.ones(len(cells), dtype=bool), None
         # Of what Lacuna brings there is nothing to find out.
         taken = _taken(file, parts, row) if own else None
@@ -194,132 +151,6 @@ def _mosaic() -> Path:
     return path
 
 
-def _mudata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
-    at = {name: i for i, name in enumerate(cells)}
-    parts = {}
-    for word, group in file["mod"].items():
-        modality = OTHER_NAMES.get(word, word)
-        if modality not in MODALITIES:
-            raise ContractError(
-                f"{file.filename}: " + suggest(word, [*MODALITIES, *OTHER_NAMES], "modality")
-            )
-        if modality in parts:
-            raise ContractError(f"{file.filename} has {modality} twice, once as '{word}'")
-        row = np.full(len(cells), -1)
-        own = _index(group, "obs")
-        check_unique(own, f"{file.filename}, modality {word}")
-        for i, name in enumerate(own):
-            if name not in at:
-                raise ContractError(f"{file.filename}: cell '{name}' of {word} is not in obs")
-            row[at[name]] = i
-        matrix = _matrix(file, f"mod/{word}/X", modality)
-        names = _index(group, "var")
-        parts[modality] = Part(f"mod '{word}'", matrix, row, names, (f"mod/{word}/var", "gene"))
-    return {m: parts[m] for m in MODALITIES if m in parts}
-
-
-def _matrix(file: h5py.File, name: str, modality: str) -> Matrix | Held:
-    stored = node(file, name)
-    if stored.attrs.get("encoding-type") == "dataframe":
-        key = "adt_names" if modality == "adt" else "peak_names"
-        slot = f"obsm['{name.rpartition('/')[2]}']"
-        raise ContractError(
-            f"{file.filename}: {slot} is a DataFrame; expected a matrix. With it as `table`: "
-            f"adata.uns['{key}'] = list(table.columns), adata.{slot} = table.to_numpy()"
-        )
-    matrix = Matrix(stored)
-    if matrix.format != "csc_matrix":
-        return matrix
-    # Models have the whole of it in memory, too.
-    indices = stored["indices"][:]
-    matrix.check_indices(indices)
-    by_columns = (stored["data"][:], indices, matrix.indptr)
-    return Held(sparse.csc_matrix(by_columns, shape=matrix.shape).tocsr())
-
-
-def _index(group: h5py.Group, axis: str) -> list[str]:
-    return read_strings(group[axis][group[axis].attrs.get("_index", "_index")])
-
-
-def _anndata(file: h5py.File, cells: list[str]) -> dict[str, Part]:
-    parts = {}
-    names = {"rna": Frame(file, "var").names()}
-    matrices = {
-        m: _matrix(file, slot, m) for m, slot in SLOTS.items() if m == "rna" or slot in file
-    }
-    for modality, key in (("atac", "peak"), ("adt", "adt")):
-        if modality in matrices:
-            names[modality] = _feature_names(file, key, matrices[modality].shape[1])
-    for modality, has in _observed(file, list(names), len(cells)).items():
-        row = np.where(has, np.arange(len(cells)), -1)
-        genes = ("uns", "peak_gene" if modality == "atac" else f"{modality}_gene")
-        folder, _, key = SLOTS[modality].partition("/")
-        slot = f"{folder}['{key}']" if key else folder
-        part = Part(slot, matrices[modality], row, names[modality], genes)
-        _check_absent(file, modality, part, cells)
-        parts[modality] = part
-    return parts
-
-
-def _observed(file: h5py.File, modalities: list[str], n: int) -> dict[str, np.ndarray]:
-    """By modality, which of `n` cells have it: as obs says, or all where it says nothing of any."""
-    there = Frame(file, "obs").columns()
-    given = [f"has_{m}" for m in MODALITIES if f"has_{m}" in there]
-    if not given:
-        return {m: np.ones(n, dtype=bool) for m in modalities}
-    if absent := [f"has_{m}" for m in modalities if f"has_{m}" not in given]:
-        raise ContractError(
-            f"{file.filename}: obs has {' and '.join(given)}, but no {' and no '.join(absent)}. "
-            f"There is data of {', '.join(modalities)}: give each a column that says which cells "
-            "have it, or none where all cells have all"
-        )
-    return {m: _flag(file, f"has_{m}") for m in modalities}
-
-
-def _flag(file: h5py.File, name: str) -> np.ndarray:
-    Frame(file, "obs").labels(name)  # refuses where one is missing
-    values = np.asarray(read_column(file, "obs", name))
-    strange = np.ones(len(values), dtype=bool)
-    if values.dtype.kind in "biu":
-        strange = (values != 0) & (values != 1)
-    if strange.any():
-        kind = "text or categories" if values.dtype.kind == "U" else str(values.dtype)
-        raise ContractError(
-            f"{file.filename}: obs['{name}'] holds {kind}, such as "
-            f"'{values[int(strange.argmax())]}'; expected true and false, or 0 and 1 as integers"
-        )
-    return values.astype(bool)
-
-
-def _feature_names(file: h5py.File, key: str, width: int) -> list[str]:
-    if f"uns/{key}_names" not in file:
-        if key == "adt":
-            raise ContractError(
-                f"{file.filename}: uns lacks 'adt_names'; expected the names of {width} proteins"
-            )
-        return [f"{key}_{i}" for i in range(width)]
-    found = read_strings(file[f"uns/{key}_names"])
-    if len(found) != width:
-        raise ContractError(
-            f"{file.filename}: uns['{key}_names'] has {len(found)} names, but there are {width} "
-            "columns"
-        )
-    return found
-
-
-def _check_absent(file: h5py.File, modality: str, part: Part, cells: list[str]) -> None:
-    for start in range(0, len(cells), CHUNK):
-        rows = sparse.csr_matrix(part.matrix.rows(start, min(start + CHUNK, len(cells))))
-        filled = np.diff(rows.indptr) > 0
-        wrong = filled & (part.row[start : start + CHUNK] < 0)
-        if wrong.any():
-            first = cells[start + int(wrong.argmax())]
-            raise ContractError(
-                f"{file.filename}: has_{modality} is false, but {modality} is not zero, in cell "
-                f"'{first}'"
-            )
-
-
 def _check_cells(
     parts: Mapping[str, Part], cells: list[str], source: Path, scored: bool, unread: list[str]
 ) -> None:
@@ -364,9 +195,9 @@ def _check_values(
         name, bad = problem(rows.data) or ("", np.zeros(0, dtype=bool))
         if name:
             said = f"{name}: "
-            others = [other for other in whole_alternatives(file) if other != SLOTS["rna"]]
+            others = [name for name in whole_alternatives(file) if name.startswith("layers/")]
             if others:
-                expected += f" in X. These hold whole counts: {', '.join(others)}"
+                expected += f". These hold whole counts: {', '.join(others)}. {NAME_IT}"
     else:
         expected = "intensities of 0 or more" if modality == "adt" else "0, or more where open"
         bad = ~(np.isfinite(rows.data) & (rows.data >= 0))
