@@ -1,5 +1,6 @@
 import json
 import textwrap
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -92,6 +93,27 @@ def test_what_a_model_gets(room):
     assert "rna" not in data.asked
     assert data.gene_of["atac"][7] == 1
     assert "adt" not in data.gene_of
+
+
+@pytest.mark.parametrize(
+    ("cells", "genes", "joined", "by_genes"),
+    [
+        ("rna+atac rna+adt", [], True, True),
+        ("rna+atac atac+adt", [], True, True),
+        ("rna+atac adt", ["adt"], False, True),
+        ("rna atac adt", ["atac"], False, False),
+        ("rna atac adt", ["atac", "adt"], False, True),
+        ("atac+adt rna", [], False, False),
+    ],
+)
+def test_whether_all_modalities_are_joined(room, cells, genes, joined, by_genes):
+    has = {m: np.array([m in cell for cell in cells.split()]) for m in ("rna", "atac", "adt")}
+    gene_of = {name: np.array([-1, 0]) for name in genes}
+    data = replace(read(room / "input.h5ad"), has=has, gene_of=gene_of)
+    assert data.joined() == joined
+    assert data.joined(by_genes=True) == by_genes
+    unknown = replace(data, gene_of={"atac": np.full(2, -1), "adt": np.full(2, -1)})
+    assert unknown.joined(by_genes=True) == joined
 
 
 def test_a_prediction_carries_names(room):

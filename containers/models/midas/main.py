@@ -15,23 +15,13 @@ def groups(data):
     return np.array([f"{b}_{p}" for b, p in zip(data.batch, patterns, strict=True)])
 
 
-def linked(data):
-    """Whether cells with several modalities link all modalities."""
-    names = list(data.counts)
-    reached = set(names[:1])
-    for _ in names:
-        pairs = [{a, b} for a in reached for b in names if (data.has[a] & data.has[b]).any()]
-        reached = reached.union(*pairs)
-    return reached == set(names)
-
-
 @model("multimodal")
 def predict(
     data, *, latent=32, width=256, rate=2e-3, batch=64, epochs=200, patience=30, device="cpu",
     threads=1, seed=0,
 ):  # fmt: skip
     """MIDAS, trained for as long as the loss of held-out cells improves."""
-    if not linked(data):
+    if not data.joined():
         raise NotApplicable(
             f"cells with two modalities do not join all of {', '.join(data.counts)}: MIDAS learns "
             "from such cells how they belong together"

@@ -11,19 +11,6 @@ from lacuna_contract import NotApplicable, model
 from lacuna_contract.errors import ContractError
 
 
-def linked(data, by_genes: bool) -> bool:
-    """Whether all modalities can be held in one space: by cells that have two of them or, if
-    `by_genes`, by knowing which gene a peak or a protein belongs to."""
-    names = list(data.counts)
-    pairs = [{a, b} for a in names for b in names if (data.has[a] & data.has[b]).any()]
-    if by_genes and "rna" in names:
-        pairs += [{"rna", name} for name, gene in data.gene_of.items() if (gene >= 0).any()]
-    reached = set(names[:1])
-    for _ in names:
-        reached = reached.union(*(pair for pair in pairs if pair & reached))
-    return reached == set(names)
-
-
 @model("multimodal")
 def predict(
     data, *, latent=16, mixture=8, width=32, rank=32, dropout=0.1, likelihood="nb", epochs=200,
@@ -44,7 +31,7 @@ def predict(
     )  # fmt: skip
     if data.n_cells < 10:
         raise NotApplicable(f"there are {data.n_cells} cells, fewer than 10, to learn from")
-    if not linked(data, by_genes=True):
+    if not data.joined(by_genes=True):
         raise NotApplicable(
             f"cells with two modalities do not join all of {', '.join(data.counts)}, and uns does "
             "not say which gene a peak or protein belongs to: nothing tells how they fit together"
@@ -62,7 +49,7 @@ def predict(
         ).to(device)  # fmt: skip
 
     first, tried = 0, {}
-    if starts > 1 and not resume and not linked(data, by_genes=False):
+    if starts > 1 and not resume and not data.joined():
         # Genes alone say which clusters of two modalities are one, and some starts take them for
         # others and keep to that. Those do not describe the cells as well.
         first, losses = best_start(begun, on_device, how)

@@ -90,6 +90,18 @@ class Mosaic:
     def n_cells(self) -> int:
         return len(self.cells)
 
+    def joined(self, by_genes: bool = False) -> bool:
+        """Whether all modalities can be held in one space: by cells that have two of them or, if
+        `by_genes`, by knowing which gene a peak or a protein belongs to."""
+        names = list(self.counts)
+        pairs = [{a, b} for a in names for b in names if (self.has[a] & self.has[b]).any()]
+        if by_genes and "rna" in names:
+            pairs += [{"rna", name} for name, gene in self.gene_of.items() if (gene >= 0).any()]
+        reached = set(names[:1])
+        for _ in names:
+            reached = reached.union(*(pair for pair in pairs if pair & reached))
+        return reached == set(names)
+
 
 def given(file: h5py.File) -> dict[str, Any]:
     """Nothing: a model gets all there is as one `Mosaic`."""
