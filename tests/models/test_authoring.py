@@ -125,7 +125,7 @@ def test_imputation_in_the_wrong_order_is_told(tmp_path):
     replace(folder / "main.py", given, f"{given}[::-1, ::-1].copy()")
     [(name, message)] = failures(folder).items()
     assert name == "better than doing nothing clever"
-    assert "no better than a guess: rna, atac, adt; look at rows and columns" in message
+    assert "no better than a guess: imputed values; look at rows and columns" in message
 
 
 def test_a_package_that_is_missing_is_told_with_what_to_do(folder):
