@@ -3,7 +3,7 @@ index of k-means (scikit-learn, as many clusters as there are) on those of log-n
 the most probable state of each cell for one who knows the law, and on the true state.
 
     python benchmarks/cluster_room.py --seeds 0,1,2,3,4,5,6,7
-    python benchmarks/cluster_room.py cluster_separation=4.5 rna_signal=0.4 latent_decay=0.85
+    python benchmarks/cluster_room.py --mock '{"cluster_separation": 4.5, "rna_signal": 0.4}'
 
 Mock cells as in docs/mosaic_vae.md (600 x 1,000 genes x 5,000 peaks x 30 proteins), those with RNA.
 Who knows the law has every parameter of the generator (loadings, baselines, dispersions, centres)
@@ -78,9 +78,9 @@ def scored(law, state: np.ndarray, at: int, y: np.ndarray) -> tuple[np.ndarray, 
     return slopes, error, np.full(n, law.noise**-2)
 
 
-def indices(scenario: str, seed: int, settings: dict[str, float]) -> Iterator[tuple[str, float]]:
+def indices(scenario: str, seed: int, mock: dict[str, float]) -> Iterator[tuple[str, float]]:
     """Adjusted Rand indices of the cells with RNA, by what k-means is run on."""
-    sizes = SIZES | settings
+    sizes = SIZES | mock
     _, _, truth = generate_mock_dataset(scenario, seed=seed, return_truth=True, **sizes)
     rna = truth.has[:, 0]
     counts = truth.rna[rna].toarray()
@@ -101,14 +101,13 @@ def main() -> None:
     cli = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     cli.add_argument("--scenarios", default="paired,bridge,mosaic", help="(%(default)s)")
     cli.add_argument("--seeds", default="0,1,2,3,4,5,6,7", help="(%(default)s)")
-    cli.add_argument("settings", nargs="*", help="of the generator, as key=value")
+    cli.add_argument("--mock", type=json.loads, default={}, help="settings of the generator, JSON")
     args = cli.parse_args()
-    settings = {key: json.loads(value) for key, value in (s.split("=") for s in args.settings)}
     names = ("law, RNA", "law, all", "true state")
     print(f"| | components | {' | '.join(f'lead of {name}' for name in names)} |")
     print("|---|---|---|---|---|")
     for scenario in args.scenarios.split(","):
-        found = [dict(indices(scenario, int(seed), settings)) for seed in args.seeds.split(",")]
+        found = [dict(indices(scenario, int(seed), args.mock)) for seed in args.seeds.split(",")]
         leads = [shown([f[name] - f["components"] for f in found], 3) for name in names]
         print(
             f"| {scenario} | {' | '.join([shown([f['components'] for f in found], 3), *leads])} |"

@@ -3,6 +3,7 @@ and how well its embedding is clustered, by scenario: each seed, and the mean wi
 
     python benchmarks/mosaic_vae.py --folder results/mosaic_vae
     python benchmarks/mosaic_vae.py --folder results/batch_64 --seeds 3,4 -- --mosaic_vae.batch 64
+    python benchmarks/mosaic_vae.py --folder results/noisy --mock '{"rna_signal": 0.4}'
 
 Mock cells (600 x 1,000 genes x 5,000 peaks x 30 proteins). The model runs in its own environment,
 and is scored by the metrics of the benchmark, as are floor (modality_mean) and ceiling
@@ -13,6 +14,7 @@ parameters need another folder.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,13 +87,14 @@ def main() -> None:
     cli.add_argument("--folder", type=Path, required=True)
     cli.add_argument("--scenarios", default="all", help="joined by commas (%(default)s)")
     cli.add_argument("--seeds", default="0,1,2", help="joined by commas (%(default)s)")
+    cli.add_argument("--mock", type=json.loads, default={}, help="settings of the generator, JSON")
     words = sys.argv[1:]
     at = words.index("--") if "--" in words else len(words)
     args = cli.parse_args(words[:at])
     given = SIZES | {"models": f"{MODEL},{FLOOR},{CEILING}"}
     given |= {"scenarios": args.scenarios, "seeds": args.seeds}
     made, recipes = planned(given, words[at + 1 :])
-    run(made, recipes, args.folder, [name for name, _ in GAPS.values()])
+    run(made, recipes, args.folder, [name for name, _ in GAPS.values()], **args.mock)
     rows: dict[str, dict[int, dict[str, float]]] = {}
     for condition in made["conditions"]:
         found = row(made, condition, args.folder)
