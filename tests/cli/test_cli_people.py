@@ -55,6 +55,36 @@ def test_flags_and_their_defaults(command):
     assert {flag: options[flag].get("default") for flag in flags} == flags
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("prepare-data", "--datasets a --seeds=1,2 --mask_percentages 0.3 --data_dir d"),
+        ("run-models", "--datasets a --models b --outdir c"),
+        ("run-evaluation", "--models b --seeds 1 --outdir c"),
+        ("run-benchmark", "--tasks multimodal --scenarios paired --seeds 1 --models_dir m"),
+    ],
+)
+def test_the_names_that_the_pipeline_has_are_taken_too(command, words, monkeypatch, capsys):
+    got = {}
+
+    def note(args):
+        got.update(vars(args))
+        return []
+
+    monkeypatch.setitem(COMMANDS, command, (note, COMMANDS[command][1]))
+    assert run(command, words.split()) == 0
+    expected = {
+        "prepare-data": {"dataset": "a", "seed": "1,2", "mask_percentage": "0.3"},
+        "run-models": {"dataset": "a", "models": "b", "results_dir": Path("c")},
+        "run-evaluation": {"model": "b", "seed": "1", "results_dir": Path("c")},
+        "run-benchmark": {"tasks": "multimodal", "seed": "1", "models_dir": [Path("m")]},
+    }[command]
+    assert got | expected == got
+    with pytest.raises(SystemExit):
+        run(command, ["--sede", "1"])
+    assert "unrecognized arguments: --sede 1" in capsys.readouterr().err
+
+
 def test_run_benchmark_records_every_failure_and_goes_on(here, room, capsys):
     names = "good.default,crashes,not_a_number,declines,writes_nothing,hangs,renames,zeros,truth"
     options = ["--sheet", own_dataset(here), "--models-dir", str(room), "--metrics", "mse,mae"]

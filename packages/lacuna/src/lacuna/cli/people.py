@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,10 @@ SKIP = {
     f"--skip-{name}": {"action": "store_true", "help": "take what is there already"}
     for name in ("prepare-data", "models", "evaluation")
 }
+#: What the pipeline calls them; every other parameter of it is called alike, with - for _.
+PIPELINE = {"--seeds": "--seed", "--datasets": "--dataset", "--outdir": "--results-dir"}
+PIPELINE |= {"--models": "--model"}  # of run-evaluation
+PIPELINE |= {f"--{option.parameter}": option.flag for option in OPTIONS}
 COMMANDS: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
     "prepare-data": (prepare_data, DATA | {"--data-dir": FOLDERS["--data-dir"]}),
     "run-models": (
@@ -86,8 +90,9 @@ def run(command: str, arguments: Sequence[str]) -> int:
     for option, how in options.items():
         parser.add_argument(option, **how)
     words, extra = list(arguments), []
+    parser.epilog = "The pipeline's names of options, such as --seeds and --outdir, are taken too. "
     if "--models" in options:
-        parser.epilog = (
+        parser.epilog += (
             "What follows -- goes as parameters to every variant of every chosen model: -- --rank "
             "5; it is an error when one of them does not take it. -- --svd.rank 5 is for the "
             "variants of svd alone, -- --svd.wide.rank 5 for one variant."
@@ -95,7 +100,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
     if "--" in words and "--models" in options:
         at = words.index("--")
         words, extra = words[:at], words[at + 1 :]
-    args = parser.parse_args(words)
+    args = parser.parse_args([_own_name(word, options) for word in words])
     args.extra = extra
     try:
         outcomes = function(args)
@@ -107,6 +112,13 @@ def run(command: str, arguments: Sequence[str]) -> int:
         print(f"\n{(args.results_dir / 'summary.txt').read_text().strip()}\n")
         print(f"Report: {(args.results_dir / 'report.html').absolute()}")
     return code
+
+
+def _own_name(word: str, options: Container[str]) -> str:
+    """An option under the name that it has here; any other word as it is."""
+    name, equals, value = word.partition("=")
+    found = name if name in options else PIPELINE.get(name, name.replace("_", "-"))
+    return found + equals + value if found in options else word
 
 
 def summary(outcomes: Sequence[Outcome]) -> int:
