@@ -128,7 +128,7 @@ def test_data_that_lack_a_modality_have_what_can_do_without(here, capsys):
     for target, code in (("atac", 1), ("rna", 0)):
         words = ["--sheet", sheet, "--scenarios", "prediction", "--target", target]
         assert run("prepare-data", words) == code
-    assert list(read("data/citeseq/hidden/prediction_seed_42.h5ad").asked) == ["rna"]
+    assert list(read("data/citeseq/hidden/prediction_rna_seed_42.h5ad").asked) == ["rna"]
     said = "scenario 'prediction' hides atac; these data have rna and adt"
     assert said in capsys.readouterr().out
 

@@ -1,5 +1,6 @@
 """What the report draws of the task, from what its evaluation writes."""
 
+import json
 import re
 
 import numpy as np
@@ -44,10 +45,11 @@ def test_the_details_count_what_is_there():
 
 def test_axes_reach_as_far_as_the_truth():
     known = Known(None, None, np.full(40, -1), "none", np.ones((40, 3), bool), np.full(40, "b"))
-    truth = np.random.default_rng(0).lognormal(8, 2, (40, 10))
+    truth = np.random.default_rng(0).lognormal(8, 2, (40, 10)).astype(np.float32)
     found = summary(known, {"adt": (truth, np.log1p(truth))}, np.full(40, "train"))["imputed"][
         "adt"
     ]
+    assert json.loads(json.dumps(found)) == found
     counts = np.array(found["counts"])
     assert found["width"] * len(counts) == np.ceil(np.quantile(np.log1p(truth), 0.999))
     assert np.trace(counts) == counts.sum() == 400

@@ -171,6 +171,8 @@ def test_a_target_is_for_the_scenario_that_has_one():
     assert {name for name, arguments in found.items() if "target" in arguments} == {"prediction"}
     assert found["prediction"]["target"] == "adt"
     assert "target" not in conditions({"scenarios": "prediction"})[0].arguments
+    names = {condition.name for condition in conditions({"target": "adt"})}
+    assert {"prediction_adt_seed_42", "mosaic_seed_42"} < names
 
 
 @pytest.mark.parametrize("target", ["rna", "atac", "adt"])

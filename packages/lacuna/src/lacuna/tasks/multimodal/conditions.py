@@ -102,12 +102,12 @@ def conditions(given: Mapping[str, Any]) -> list[Condition]:
             f"target {hidden} is for {', '.join(TARGETED)}, and the scenarios are "
             f"{', '.join(chosen)}"
         )
+    aimed = {name: {"target": hidden} for name in TARGETED if hidden}
     return [
         Condition(
-            f"{name}_seed_{seed}",
+            "_".join([name, *aimed.get(name, {}).values(), "seed", str(seed)]),
             seed,
-            {"scenario": name, **settings}
-            | ({"target": hidden} if hidden and name in TARGETED else {}),
+            {"scenario": name, **settings, **aimed.get(name, {})},
             elsewhere=ELSEWHERE[name],
             if_possible=name not in asked,
         )

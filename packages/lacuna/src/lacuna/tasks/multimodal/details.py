@@ -58,7 +58,7 @@ def _table(modality: str, truth: np.ndarray, prediction: np.ndarray) -> dict[str
     else:
         truth = np.log1p(truth)
     # Whole numbers, so that axes have round ends.
-    width = max(1.0, np.ceil(np.quantile(truth, DRAWN))) / BINS
+    width = max(1.0, float(np.ceil(np.quantile(truth, DRAWN)))) / BINS
     x, y = (np.clip(v / width, 0, BINS - 1).astype(int).ravel() for v in (truth, prediction))
     counts = np.bincount(x * BINS + y, minlength=BINS * BINS).reshape(BINS, BINS)
     return {"low": 0.0, "width": width, "counts": counts.tolist()}
