@@ -68,6 +68,7 @@ def test_figures_of_one_condition():
     assert "loss: 1.5" in made["Training"].panels[0]
     assert "epoch" not in made["Training"].panels[0].replace("Epoch", "")
     assert "RNA+ATAC" in made["Embeddings"].legend
+    assert "True cluster:" in made["Embeddings"].legend
     assert "T cell" in made["Embeddings"].legend
 
 
@@ -77,7 +78,7 @@ def test_figures_of_all_conditions():
     masks, table = overview(shown, scores)
     assert len(masks.panels) == 2
     assert "(1 of them twice)" in masks.panels[0]
-    assert "alignment is scored on them" in masks.reading
+    assert "FOSCTTM is told by them" in masks.reading
     rows = table.panels[0].split("<tr>")
     assert "vae" in rows[2]
     assert "0.500" in rows[2]

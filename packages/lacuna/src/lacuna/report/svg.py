@@ -312,14 +312,15 @@ def _overlap(a, b) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def legend(items: Sequence[tuple[str, str, str]]) -> str:
-    """A line of (name, css class, marker) keys, as HTML."""
+def legend(items: Sequence[tuple[str, str, str]], lead: str = "") -> str:
+    """A line of (name, css class, marker) keys, as HTML; `lead` says what they are of."""
+    said = f"<span>{escape(lead)}</span>" if lead else ""
     keys = "".join(
         f'<span><svg width="14" height="14" aria-hidden="true"><path class="mark {css}" '
         f'd="{glyph(marker, 7, 7)}"/></svg>{escape(name)}</span>'
         for name, css, marker in items
     )
-    return f'<p class="legend">{keys}</p>'
+    return f'<p class="legend">{said}{keys}</p>'
 
 
 def density_levels(grid: Sequence[Sequence[float]], levels: int = 8):

@@ -73,7 +73,7 @@ def _masks(shown: Mapping[Key, Sequence[Series]]) -> Figure | None:
         "Each cell is a column; where it is filled, the cell has that modality. Dashed lines lie "
         "between batches."
         + " A cell that is there twice has a modality in the one of its columns and another in the "
-        "other; nothing tells models that they are one, and alignment is scored on them." * twice,
+        "other; nothing tells models that they are one, and FOSCTTM is told by them." * twice,
         panels,
     )
 
@@ -132,10 +132,9 @@ def _pictures(series: Sequence[Series]) -> Figure | None:
     return Figure(
         "Embeddings",
         "UMAP of each joint embedding, coloured by true cluster and, once more, by the modalities "
-        "that a cell has. In a good one colours part in the first and mix in the second. "
-        "Legends: clusters, modalities.",
+        "that a cell has. In a good one colours part in the first and mix in the second.",
         panels,
-        (legend(types) if types else "") + legend(kinds),
+        (legend(types, "True cluster:") if types else "") + legend(kinds, "Modalities:"),
     )
 
 
