@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def test_twice_with_a_run_that_cannot_take_place(options, room, capsys):
             said = capsys.readouterr().err
             assert "model 1 of 2: " in said
             assert "model 2 of 2: zeros/" in said
+            assert re.search(r"evaluation 2 of 2: zeros/\S+ ok\n", said)
         lost = Path("results", GOOD, "status.json")
         lost.unlink()
         for _ in range(2):

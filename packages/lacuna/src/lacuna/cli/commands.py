@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +82,12 @@ def _run(
     recipes: Mapping[str, Any],
     files: Mapping[str, Mapping[str, str]],
 ) -> list[Outcome]:
-    outcomes = []
-    with _bar(runs, len(runs), "models") as bar:
-        for run in bar:
-            bar.set_postfix_str(run["id"])
-            recipe = recipes[run["model"]]
-            data, results = args.data_dir.absolute(), args.results_dir
-            outcomes.append(local.run_model(run, recipe, data, files[run["key"]], results))
-            if bar.disable:
-                said = f"model {len(outcomes)} of {len(runs)}: {run['id']} {outcomes[-1].status}"
-                print(said, file=sys.stderr, flush=True)
-    return outcomes
+    data, results = args.data_dir.absolute(), args.results_dir
+
+    def done(run: dict[str, Any]) -> Outcome:
+        return local.run_model(run, recipes[run["model"]], data, files[run["key"]], results)
+
+    return _each(runs, "model", lambda run: run["id"], done)
 
 
 def run_evaluation(args: argparse.Namespace) -> list[Outcome]:
@@ -136,10 +131,13 @@ def run_evaluation(args: argparse.Namespace) -> list[Outcome]:
     problems.check("nothing can be evaluated")
     # The others keep the scores that they have.
     chosen = [(folder, run) for folder, run in chosen if by_task[run["task"]]]
-    for folder, run in _bar(chosen, len(chosen), "evaluate"):
-        found = local.evaluate(folder, run, args.data_dir, by_task[run["task"]], picked)
-        outcomes += [found] if found else []
-    return outcomes
+
+    def scored(one: tuple[Path, dict[str, Any]]) -> Outcome | None:
+        folder, run = one
+        return local.evaluate(folder, run, args.data_dir, by_task[run["task"]], picked)
+
+    found = _each(chosen, "evaluation", lambda one: one[1]["id"], scored)
+    return outcomes + [outcome for outcome in found if outcome]
 
 
 def run_benchmark(args: argparse.Namespace) -> list[Outcome]:
@@ -175,13 +173,15 @@ def run_benchmark(args: argparse.Namespace) -> list[Outcome]:
             local.forget(run, results)
     if not args.skip_models:
         _run(args, runs, recipes, {c["key"]: c["files"] for c in made["conditions"]})
-    scored = {}
-    if not args.skip_evaluation:
-        left = [run for run in runs if (results / run["id"] / "status.json").is_file()]
-        for run in _bar(left, len(left), "evaluate"):
-            folder = results / run["id"]
-            names = made["metrics"][run["task"]]
-            scored[run["id"]] = local.evaluate(folder, run, args.data_dir, names, _all)
+    left = [run for run in runs if (results / run["id"] / "status.json").is_file()]
+
+    def score(run: dict[str, Any]) -> Outcome | None:
+        names = made["metrics"][run["task"]]
+        return local.evaluate(results / run["id"], run, args.data_dir, names, _all)
+
+    chosen = [] if args.skip_evaluation else left
+    ended = _each(chosen, "evaluation", lambda run: run["id"], score)
+    scored = {outcome.what: outcome for outcome in ended if outcome}
     write_json(results / "plan.json", made, "plan")
     documents = {"refusals": refusals, "pipeline": _pipeline(args, made, recipes)}
     with tempfile.TemporaryDirectory(prefix="lacuna-report-") as room:
@@ -250,3 +250,19 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
 def _bar(work: Iterable[Any], total: int, what: str) -> tqdm:
     # disable=None: no bar where nobody watches, such as in a log file.
     return tqdm(work, total=total, desc=what, disable=None, leave=False)
+
+
+def _each(
+    work: Sequence[Any], what: str, name: Callable[[Any], str], do: Callable[[Any], Any]
+) -> list[Any]:
+    """What doing each gives; a line says each that has ended where no bar is seen."""
+    found = []
+    with _bar(work, len(work), f"{what}s") as bar:
+        for one in bar:
+            bar.set_postfix_str(name(one))
+            found.append(do(one))
+            if bar.disable:
+                status = f" {found[-1].status}" if found[-1] else ""
+                said = f"{what} {len(found)} of {len(work)}: {name(one)}{status}"
+                print(said, file=sys.stderr, flush=True)
+    return found
