@@ -18,6 +18,9 @@ from trained import FEW, imputed, mock, train
 from lacuna import watched
 from lacuna.mock.cli import generate_all_mock_data, make_mock_multimodal
 from lacuna.mock.config import read_config, write_config
+from lacuna.setup.common import ROOT
+from lacuna.setup.environments import build
+from lacuna.setup.registry import model
 from lacuna.training import main
 
 
@@ -102,6 +105,13 @@ def test_a_program_does_not_outlive_an_interruption(tmp_path, monkeypatch):
         watched.run([sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ))
     assert started
     assert not any(Path("/proc", pid).exists() for pid in started)
+
+
+def test_a_file_of_the_folder_that_one_is_in_is_no_module(tmp_path):
+    (tmp_path / "json.py").write_text("raise SystemExit('json is not what was meant')")
+    recipe = model(ROOT / "containers/models/ridge_pca")
+    build(recipe)
+    assert watched.call(recipe, ["--help"], tmp_path) is None
 
 
 def test_there_must_be_a_checkpoint_to_resume(few, tmp_path, capsys):

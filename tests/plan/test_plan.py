@@ -69,7 +69,7 @@ def test_the_default_plan():
     assert deep["id"] == "svd.deep/pbmc/mask_15_seed_42"
     assert deep["params"] == {"rank": 50, "seed": deep["params"]["seed"]}
     assert deep["prediction"] == "reconstruction.h5ad"
-    assert deep["entry"] == ["python", "-m", "lacuna_contract.harness", "main.py"]
+    assert deep["entry"] == ["python", "-P", "-m", "lacuna_contract.harness", "main.py"]
     assert deep["resources"] == {"cpus": 1, "memory": "2 GB", "time": "10 min", "gpu": "never"}
     assert plan["runs"][2]["resources"]["memory"] == "8 GB"
     assert plan["metrics"] == {"reconstruction": list(metrics.of_task("reconstruction"))}

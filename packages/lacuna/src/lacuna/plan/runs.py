@@ -7,7 +7,8 @@ from typing import Any
 from lacuna import choice, parameters, seeds, tasks
 from lacuna_contract.schema import load
 
-ENTRY = ["python", "-m", "lacuna_contract.harness", "main.py"]
+# -P: a file of the folder that a person is in, such as an abc.py, is no module.
+ENTRY = ["python", "-P", "-m", "lacuna_contract.harness", "main.py"]
 
 
 def plan_runs(
