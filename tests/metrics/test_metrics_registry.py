@@ -55,6 +55,18 @@ def test_a_metric_of_ones_own(own_metrics):
     assert score("median_absolute_error", truth, prediction, step=1) == 5.5
 
 
+@pytest.mark.parametrize("needs", ["protein", Entries()])
+def test_a_need_that_the_task_has_not_is_refused(own_metrics, needs):
+    said = "need of metric 'adt_mae' of task 'multimodal': .* There are: adt, atac, embedding, rna"
+    with pytest.raises(ContractError, match=said):
+
+        @metrics.metric(
+            "multimodal", direction="min", range=(0, None), needs=needs, title="Mean absolute error"
+        )
+        def adt_mae(truth, prediction):
+            """Mean of |prediction - truth|."""
+
+
 def test_two_metrics_of_one_name_are_refused(own_metrics):
     with pytest.raises(ContractError, match="two metrics of task 'reconstruction' .* 'mse'"):
 

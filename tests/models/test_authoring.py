@@ -117,15 +117,43 @@ def test_what_is_wrong_with_the_code_is_told(folder, old, new, first, message):
     assert message in f"{found.said} -> {found.todo}"
 
 
-def test_imputation_in_the_wrong_order_is_told(tmp_path):
+def test_a_new_multimodal_model_passes(tmp_path):
+    assert failures(new_model.make("my_model", "multimodal", tmp_path)) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "message"),
+    [
+        ("[::-1]", "better than doing", "no better than a guess: imputed values"),
+        ("[:, ::-1]", "better than doing", "far worse than a guess: rna_nb_deviance, adt_rmse_log"),
+        ("[::-1, ::-1]", "better than doing", "far worse than a guess: rna_nb_deviance"),
+    ],
+)
+def test_imputation_in_the_wrong_order_is_told(tmp_path, change, name, message):
     """Its embedding is right, and by luck some correlations are above 0."""
     folder = new_model.make("my_model", "multimodal", tmp_path)
-    assert failures(folder) == {}
     given = "np.clip(found, low, high)"
-    replace(folder / "main.py", given, f"{given}[::-1, ::-1].copy()")
-    [(name, message)] = failures(folder).items()
-    assert name == "better than doing nothing clever"
-    assert "no better than a guess: imputed values; look at rows and columns" in message
+    replace(folder / "main.py", given, f"{given}{change}.copy()")
+    [(failed, said)] = failures(folder).items()
+    assert failed.startswith(name)
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("modality", "function", "name", "message"),
+    [
+        ("adt", "expm1", "value space", "ADT as it is returned, but as its log1p the error is"),
+        ("adt", "expm1", "value space", "-> return log1p of ADT intensities"),
+        ("rna", "log1p", "cells with RNA or ATAC", "RNA is to be expected counts, not logarithms"),
+    ],
+)
+def test_imputation_on_another_scale_is_told(tmp_path, modality, function, name, message):
+    folder = new_model.make("my_model", "multimodal", tmp_path)
+    given = "np.clip(found, low, high)"
+    other = f"np.{function}({given}) if name == '{modality}' else {given}"
+    replace(folder / "main.py", given, other)
+    found = {failed: said for failed, said in failures(folder).items() if failed.startswith(name)}
+    assert message in "".join(found.values())
 
 
 def test_a_package_that_is_missing_is_told_with_what_to_do(folder):

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from posing import TASK, posed
 
-from lacuna import metrics
-from lacuna.metrics import registry
 from lacuna.mock.files import read_plan
-from lacuna_contract.errors import ContractError, InvalidOutput
+from lacuna_contract.errors import InvalidOutput
 from lacuna_contract.h5ad import open_h5ad
 from lacuna_contract.tasks.multimodal import read, write
 
@@ -108,13 +106,6 @@ def test_what_nothing_is_asked_of_is_undefined(pairs, tmp_path):
     assert "nothing of this modality (atac) is hidden" in scores.undefined["atac_brier"]
     assert "no two modalities" in scores.undefined["foscttm"]
     assert scores.metrics["z_distance"] == pytest.approx(1)
-
-
-def test_a_metric_of_something_that_there_is_not(pairs, tmp_path, monkeypatch):
-    mistaken = replace(metrics.of_task("multimodal")["adt_pearson"], needs="protein")
-    monkeypatch.setitem(registry._registered["multimodal"], "adt_pearson", mistaken)
-    with pytest.raises(ContractError, match="'adt_pearson' has: 'protein'.* There are: adt, atac"):
-        TASK.evaluate(pairs["mosaic"][1], tmp_path / "never_read.h5ad", ["adt_pearson"])
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,26 @@ def test_weights_of_peaks_are_taken_for_open_peaks(tmp_path):
     assert (found.obsm["X_atac"] != adata.obsm["X_atac"]).nnz == 0
 
 
+def test_an_h5mu_with_what_is_no_modality(own, tmp_path):
+    adata = anndata.read_h5ad(own)
+    whole = {word: anndata.AnnData(adata.obsm["X_adt"], obs=adata.obs[[]]) for word in ("hto", "x")}
+    MuData({"rna": adata, **whole}).write_h5mu(tmp_path / "own.h5mu")
+    said = r"unknown modality 'hto'.* \(x neither\)\. Rename it, or write the file without it"
+    with pytest.raises(ContractError, match=said):
+        imported(tmp_path / "own.h5mu", tmp_path)
+
+
+def test_labels_that_are_there_are_named(own, tmp_path):
+    adata = anndata.read_h5ad(own)
+    adata.obs = adata.obs.rename(columns={"cluster": "Leiden"})
+    adata.write_h5ad(tmp_path / "own.h5ad")
+    row = {"dataset": "mine"}
+    note = TASK.import_dataset(row, tmp_path / "own.h5ad", tmp_path / "raw.h5ad")
+    assert note.endswith("no cluster, the sheet's cell_type may name Leiden")
+    note = TASK.import_dataset(row | {"cell_type": "Leiden"}, tmp_path / "own.h5ad", tmp_path / "r")
+    assert "may name" not in note
+
+
 def test_counts_of_rna_may_lie_in_a_layer(own, tmp_path):
     """X is what people plot, normalised, and counts are beside it."""
     adata = anndata.read_h5ad(own)

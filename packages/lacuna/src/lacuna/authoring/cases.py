@@ -53,10 +53,14 @@ class Case:
 
 def of_task(task: str) -> ModuleType:
     """The module of a task's cases: `cases(folder)`, `read(file)`, and, where they have a
-    meaning for the task, `in_other_space(file, copy)` with the name of a metric SPACE_METRIC,
-    `level(file, truth)` for cases with `level`, ERROR_METRIC for cases that are `alike`,
-    `metric_names()` where not all metrics are computed, and MAY_DECLINE where a model may decline
-    some inputs, the first too."""
+    meaning for the task,
+
+    - `in_other_space(file, copy)` with the name of a metric SPACE_METRIC,
+    - `level(file, truth)` for cases with `level`, and LEVEL_TODO for those that fail,
+    - ERROR_METRIC for cases that are `alike`,
+    - `metric_names()` where not all metrics are computed,
+    - `part_of(metric)` where a prediction has parts, each to be better than nothing clever,
+    - MAY_DECLINE where a model may decline some inputs, the first too."""
     name = f"{__package__}.{task}"
     if importlib.util.find_spec(name) is None:
         raise ContractError(f"there are no checks for models of task '{task}' yet")

@@ -42,6 +42,7 @@ def check(metric: Metric, controls: Sequence[Recipe]) -> Iterator[Check]:
         inputs = list(cases.of_task(metric.task).cases(Path(scratch, "cases")))
         shown = set()  # one floor and one ceiling see every case
         for recipe in controls:
+            print(f"... the environment of {recipe.name}", file=sys.stderr, flush=True)
             Venv().prepare(recipe)
             room = Path(scratch, recipe.name)
             subject = Subject(
@@ -51,6 +52,7 @@ def check(metric: Metric, controls: Sequence[Recipe]) -> Iterator[Check]:
             first = recipe.manifest["control"] not in shown
             shown.add(recipe.manifest["control"])
             for case in inputs if first else inputs[:1]:
+                print(f"... {recipe.name}: {case.what}", file=sys.stderr, flush=True)
                 try:
                     status, folder = subject.run(case)
                 except Exception as error:  # whatever a metric under construction may raise

@@ -30,7 +30,7 @@ from lacuna.authoring.verdicts import (
     value_space,
 )
 from lacuna.plan import wrong
-from lacuna.setup.common import SetupError, relative
+from lacuna.setup.common import ROOT, SetupError, relative
 from lacuna.setup.locks import of_folder
 from lacuna.setup.registry import Recipe, model
 from lacuna_contract.errors import ContractError
@@ -149,7 +149,7 @@ def _behaviour(subject: Subject, inputs: list[Case]) -> Iterator[Check]:
             found = read_json(room / "metrics.json", "metrics")
             yield alike(case, subject.inputs.ERROR_METRIC, best["metrics"], found["metrics"])
         elif case.level and status["status"] == "ok" and not control:
-            yield level(case, *subject.inputs.level(room / "prediction.h5ad", case.truth))
+            yield level(subject, case, room)
         else:
             yield judged(case.what, status, may_decline=True)
     yield from footprint(subject)
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli = argparse.ArgumentParser(
         prog="bin/check-model", description="Run a model's folder on small simulated data."
     )
-    cli.add_argument("folder", type=Path, metavar="DIR", help="e.g. containers/models/svd")
+    cli.add_argument("folder", type=Path, metavar="DIR", help="e.g. containers/models/svd, or svd")
     cli.add_argument(
         "--engine", default="venv", choices=["venv", "docker", "podman"],
         help="where to run it (default: %(default)s)",
@@ -173,6 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     asked = cli.parse_args(argv)
     folder = asked.folder.absolute()
+    if not folder.is_dir() and (named := ROOT / "containers/models" / asked.folder).is_dir():
+        folder = named
     if not folder.is_dir():
         print(f"bin/check-model: there is no folder {asked.folder}", file=sys.stderr)
         return 1

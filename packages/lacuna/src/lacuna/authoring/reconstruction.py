@@ -31,6 +31,11 @@ ZNF = """
 341 343 345 346 347 350 358 362 365 366 367 382 383 384 391 394 395 396 397 398 404 407
 """
 
+LEVEL_TODO = (
+    "take no hidden entry for a zero, in means or in depths; predict thinned counts at the depth "
+    "at which they are given; look at the value space"
+)
+
 
 @dataclass(frozen=True)
 class World:
@@ -179,8 +184,9 @@ def level(prediction: Path, truth: Path) -> tuple[float, float]:
     return tuple(sums / entries)
 
 
-def in_other_space(prediction: Path, copy: Path) -> tuple[str, str]:
-    """Copy a prediction as if its values were of the other value space. Returns both spaces."""
+def in_other_space(prediction: Path, copy: Path) -> tuple[str, str, str]:
+    """Copy a prediction as if its values were of the other value space. Returns what is said of the
+    one, the other, and what to do if that fits better."""
     copy.write_bytes(prediction.read_bytes())
     with h5py.File(copy, "r+") as file:
         space = read_uns(file)["value_space"]
@@ -188,4 +194,4 @@ def in_other_space(prediction: Path, copy: Path) -> tuple[str, str]:
         del file["uns/lacuna/value_space"]
         stored = file["uns/lacuna"].create_dataset("value_space", data=other)
         stored.attrs.update({"encoding-type": "string", "encoding-version": "0.2.0"})
-    return space, other
+    return f"declared {space}", other, f'write value_space="{other}" in @model'

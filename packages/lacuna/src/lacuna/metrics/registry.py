@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from lacuna import parameters
 from lacuna_contract.errors import ContractError, suggest
+from lacuna_contract.tasks.multimodal import MODALITIES
 
 Range = tuple[float | None, float | None]
 
@@ -62,6 +63,8 @@ class Metric:
     purpose: str = ""
 
 
+#: Of tasks whose needs are words: values of a modality, true and imputed, or the `Space`.
+WORDS = {"multimodal": (*MODALITIES, "embedding")}
 _registered: dict[str, dict[str, Metric]] = {}
 
 
@@ -83,6 +86,9 @@ def metric(
     """
 
     def register(function: Callable[[Any], float]) -> Callable[[Any], float]:
+        if task in WORDS and needs not in WORDS[task]:
+            what = f"need of metric '{function.__name__}' of task '{task}':"
+            raise ContractError(suggest(needs, WORDS[task], what))
         doc = " ".join((function.__doc__ or "").split())
         plain = Metric(
             function.__name__, task, title, doc, direction, range, rank, needs, function, purpose

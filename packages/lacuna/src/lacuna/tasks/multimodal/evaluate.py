@@ -15,7 +15,7 @@ from lacuna.tasks.foreign import FOREIGN, check_self_contained, match
 from lacuna.tasks.multimodal.details import picture, summary
 from lacuna.tasks.multimodal.embedding import Known, Space
 from lacuna_contract.descriptor import describe
-from lacuna_contract.errors import ContractError, InvalidOutput, suggest
+from lacuna_contract.errors import ContractError, InvalidOutput
 from lacuna_contract.h5ad import (
     Matrix,
     open_h5ad,
@@ -35,9 +35,6 @@ from lacuna_contract.tasks.multimodal import (
     read_asked,
 )
 
-#: What a metric can be computed from: true and imputed values of a modality, or the `Space`.
-NEEDS = (*MODALITIES, "embedding")
-
 
 def evaluate(truth: Path, prediction: Path, names: Sequence[str], drawn: bool = True) -> Scores:
     """Score `prediction` (schema `multimodal_prediction`) by the metrics called `names`; where it
@@ -47,10 +44,6 @@ def evaluate(truth: Path, prediction: Path, names: Sequence[str], drawn: bool = 
     `InvalidOutput`, and no score is returned.
     """
     chosen = metrics.get("multimodal", names)
-    for metric in chosen:
-        if metric.needs not in NEEDS:
-            what = f"need of a multimodal metric, which '{metric.name}' has:"
-            raise ContractError(suggest(metric.needs, NEEDS, what))
     validate(describe(truth), "multimodal_truth", where=truth)
     with open_h5ad(truth) as file:
         answer = Truth(file)

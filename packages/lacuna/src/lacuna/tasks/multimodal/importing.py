@@ -32,6 +32,9 @@ NEITHER = (
 NAME_IT = (
     "Name it in the sheet's column 'layer' (in a YAML for training: keys: {rna: {layer: ...}})"
 )
+#: What people call the column of cell types or clusters.
+CELL_TYPES = {"cell_type", "celltype", "cell_types", "celltypes", "cell_label", "annotation"}
+CELL_TYPES |= {"labels", "leiden", "louvain", "clusters", "seurat_clusters"}
 FEATURE = {"rna": "gene", "atac": "peak", "adt": "protein"}
 #: What the modalities of an .h5mu are called.
 NAMES = ", ".join(
@@ -121,6 +124,8 @@ def _taken(file: h5py.File, parts: Mapping[str, Part], row: Mapping[str, Any]) -
     known = ", ".join(name for name, is_there in labels.items() if is_there)
     said = [f"labels {known}"] if known else []
     said += [f"no {name}" for name, is_there in labels.items() if not is_there]
+    if not labels.get("cluster", True) and (like := [c for c in there if c.lower() in CELL_TYPES]):
+        said.append(f"the sheet's cell_type may name {' or '.join(like)}")
     return f"read {taken}{left}; {', '.join(said)}"
 
 

@@ -74,13 +74,16 @@ def read_parts(file: h5py.File, cells: list[str], layer: str | None = None) -> d
 
 def _mudata(file: h5py.File, cells: list[str], layer: str | None) -> dict[str, Part]:
     at = {name: i for i, name in enumerate(cells)}
+    modalities = {word: OTHER_NAMES.get(word.lower(), word.lower()) for word in file["mod"]}
+    if strange := [word for word, modality in modalities.items() if modality not in MODALITIES]:
+        known = suggest(strange[0], [*MODALITIES, *OTHER_NAMES], "modality")
+        more = f" ({', '.join(strange[1:])} neither)" if strange[1:] else ""
+        raise ContractError(
+            f"{file.filename}: {known}{more}. Rename it, or write the file without it"
+        )
     parts = {}
     for word, group in file["mod"].items():
-        modality = OTHER_NAMES.get(word.lower(), word.lower())
-        if modality not in MODALITIES:
-            raise ContractError(
-                f"{file.filename}: " + suggest(word, [*MODALITIES, *OTHER_NAMES], "modality")
-            )
+        modality = modalities[word]
         if modality in parts:
             raise ContractError(f"{file.filename} has {modality} twice, once as '{word}'")
         row = np.full(len(cells), -1)
