@@ -200,7 +200,7 @@ def against_floors(subject: Subject, case: Case, mine: dict[str, Any]) -> Check:
         # What prints as equal is level: a fit that ends up at the floor is not ahead of it.
         better = own != best and gain > max(LUCK * gap, 0)
         won.setdefault(part_of(metric), []).append(better)
-        if metric.range[0] == 0 and gain < (1 - FAR) * abs(floor):
+        if metric.direction == "min" and metric.range[0] == 0 and gain < (1 - FAR) * -floor:
             far.append(metric.name)
         mark = "+" if better else "=" if own == best or gain > 0 else "-"
         rows.append(f"{metric.name} {own} ({mark} {name} {best})")
