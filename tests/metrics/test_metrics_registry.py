@@ -1,11 +1,17 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scoring import score
 
 from lacuna import metrics
+from lacuna.authoring import check_metric
 from lacuna.metrics import registry
 from lacuna.metrics.needs import Entries
 from lacuna_contract.errors import ContractError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -53,6 +59,16 @@ def test_a_metric_of_ones_own(own_metrics):
     assert "median_absolute_error" in metrics.of_task("reconstruction")
     truth, prediction = np.arange(12.0).reshape(4, 3), np.zeros((4, 3))
     assert score("median_absolute_error", truth, prediction, step=1) == 5.5
+
+
+def test_the_example_of_a_multimodal_metric(own_metrics):
+    """That of docs/add_a_metric.md, as it is written there."""
+    text = (ROOT / "docs/add_a_metric.md").read_text()
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", text, re.S) if '"multimodal"' in c)
+    exec(code, {})
+    found = metrics.of_task("multimodal")["adt_mae_log"]
+    assert check_metric.declared(found).passed
+    assert found.function(np.expm1(np.eye(2)), np.zeros((2, 2))) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("needs", ["protein", Entries()])
