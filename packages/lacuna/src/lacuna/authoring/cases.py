@@ -60,6 +60,7 @@ def of_task(task: str) -> ModuleType:
     - ERROR_METRIC for cases that are `alike`,
     - `metric_names()` where not all metrics are computed,
     - `part_of(metric)` where a prediction has parts, each to be better than nothing clever,
+    - LUCK, the share of the gap from floor to ceiling that is no win on these data,
     - MAY_DECLINE where a model may decline some inputs, the first too."""
     name = f"{__package__}.{task}"
     if importlib.util.find_spec(name) is None:

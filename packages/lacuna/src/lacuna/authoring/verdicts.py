@@ -21,9 +21,6 @@ from lacuna_contract.schema import read_json
 ALIKE = 0.25
 # Where half is hidden, who takes that for zeros predicts half of the level, or a quarter.
 LEVEL = (0.65, 1.5)
-# Share of the gap between floor and ceiling that is no win: on so few cells, values in the wrong
-# order come to 4 % of it in a correlation.
-LUCK = 0.1
 # An error of so many times the floor's is no bad luck. Of values in the wrong order it is 1.2 to 3
 # times, of the weakest models that are right 1.1 times.
 FAR = 1.25
@@ -167,19 +164,21 @@ def _any_case() -> Case:
 
 
 def against_floors(subject: Subject, case: Case, mine: dict[str, Any]) -> Check:
-    """Whether each part of what the model predicts beats every floor, by more than luck, in at
-    least one of the metrics that rank."""
+    """Whether each part of what the model predicts beats every floor, by more than luck gives, in
+    at least one of the metrics that rank, and none of its errors is far above a floor's."""
+    part_of = getattr(subject.inputs, "part_of", lambda metric: "")
+    luck = getattr(subject.inputs, "LUCK", 0)
     controls: dict[str, dict[str, dict[str, Any]]] = {"floor": {}, "ceiling": {}}
     for recipe in models():
         kind = recipe.manifest.get("control")
-        if kind in controls and subject.task in recipe.manifest["tasks"]:
+        needed = kind == "floor" or (kind == "ceiling" and luck)
+        if needed and subject.task in recipe.manifest["tasks"]:
             subject.where.prepare(recipe)
             status, room = subject.run(case, recipe=recipe)
             if status["status"] != "ok":
                 return Check(AHEAD, False, f"the control {recipe.name}: {status['reason']}")
             scores = read_json(room / "metrics.json", "metrics")["metrics"]
             controls[kind][recipe.name] = scores
-    part_of = getattr(subject.inputs, "part_of", lambda metric: "")
     rows, won, far = [], {}, []
     for metric in metrics.of_task(subject.task).values():
         if not metric.rank or mine.get(metric.name) is None:
@@ -198,7 +197,7 @@ def against_floors(subject: Subject, case: Case, mine: dict[str, Any]) -> Check:
         own, best = f"{mine[metric.name]:.3g}", f"{sign * floor:.3g}"
         gain = sign * mine[metric.name] - floor
         # What prints as equal is level: a fit that ends up at the floor is not ahead of it.
-        better = own != best and gain > max(LUCK * gap, 0)
+        better = own != best and gain > max(luck * gap, 0)
         won.setdefault(part_of(metric), []).append(better)
         if metric.direction == "min" and metric.range[0] == 0 and gain < (1 - FAR) * -floor:
             far.append(metric.name)
