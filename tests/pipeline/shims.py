@@ -5,7 +5,8 @@ from pathlib import Path
 
 # Runs the container's command on this machine: what follows the image.
 ENGINE = r"""#!/bin/bash
-printf '%q ' "$(basename "$0")" "$@" >> {log}; echo >> {log}
+line=$(printf '%q ' "$(basename "$0")" "$@")
+printf '%s\n' "$line" >> {log}  # in one piece, as others write at the same time
 if [ "$1" = pull ]; then
     for word in "$@"; do case "$word" in *.img.pulling.*) touch "$word" ;; esac; done
 fi
@@ -20,7 +21,8 @@ exec "$@"
 
 # Runs the job at once and in the background, as a node would.
 SBATCH = r"""#!/bin/bash
-{{ grep '^#SBATCH' "${{@: -1}}" | cut -c 9-; echo; }} >> {log}
+lines=$(grep '^#SBATCH' "${{@: -1}}" | cut -c 9-)
+printf '%s\n\n' "$lines" >> {log}  # in one piece, too
 (setsid bash "${{@: -1}}" > /dev/null 2>&1 &)
 echo "Submitted batch job $$"
 """
