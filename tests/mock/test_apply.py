@@ -118,7 +118,7 @@ def test_mudata_of_the_same_cells(paired):
         paired.obsm["X_adt"], paired.obs[[]].copy(), pd.DataFrame(index=paired.uns["adt_names"])
     )
     order = np.random.default_rng(1).permutation(N)
-    data = mudata.MuData({"rna": rna, "prot": adt[order].copy()})
+    data = mudata.MuData({"RNA": rna, "Prot": adt[order].copy()})
     adata, keys = apply_scenario(data, "mosaic", seed=0)
     assert set(keys) == {"rna", "adt"}
     assert list(adata.uns["adt_names"]) == ["CD3", "CD4", "CD8", "CD19"]

@@ -122,27 +122,26 @@ def test_a_new_multimodal_model_passes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "name", "message"),
+    ("change", "message"),
     [
-        ("[::-1]", "better than doing", "no better than a guess: imputed values"),
-        ("[:, ::-1]", "better than doing", "far worse than a guess: rna_nb_deviance, adt_rmse_log"),
-        ("[::-1, ::-1]", "better than doing", "far worse than a guess: rna_nb_deviance"),
+        ("[::-1]", "no better than a guess: imputed values"),
+        ("[:, ::-1]", "far worse than a guess: rna_nb_deviance, adt_rmse_log"),
+        ("[::-1, ::-1]", "far worse than a guess: rna_nb_deviance"),
     ],
 )
-def test_imputation_in_the_wrong_order_is_told(tmp_path, change, name, message):
+def test_imputation_in_the_wrong_order_is_told(tmp_path, change, message):
     """Its embedding is right, and by luck some correlations are above 0."""
     folder = new_model.make("my_model", "multimodal", tmp_path)
     given = "np.clip(found, low, high)"
     replace(folder / "main.py", given, f"{given}{change}.copy()")
     [(failed, said)] = failures(folder).items()
-    assert failed.startswith(name)
+    assert failed == "better than doing nothing clever"
     assert message in said
 
 
 @pytest.mark.parametrize(
     ("modality", "function", "name", "message"),
     [
-        ("adt", "expm1", "value space", "ADT as it is returned, but as its log1p the error is"),
         ("adt", "expm1", "value space", "-> return log1p of ADT intensities"),
         ("rna", "log1p", "cells with RNA or ATAC", "RNA is to be expected counts, not logarithms"),
     ],

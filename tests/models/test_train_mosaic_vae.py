@@ -17,11 +17,12 @@ from trained import FEW, imputed, mock, train
 
 from lacuna import watched
 from lacuna.mock.cli import generate_all_mock_data, make_mock_multimodal
-from lacuna.mock.config import read_config, write_config
+from lacuna.mock.config import Config, read_config, write_config
 from lacuna.setup.common import ROOT
 from lacuna.setup.environments import build
 from lacuna.setup.registry import model
-from lacuna.training import main
+from lacuna.training import check_config, main
+from lacuna_contract.errors import ContractError
 
 
 def test_a_run_that_was_interrupted_ends_where_it_would_have(few, whole, tmp_path):
@@ -156,6 +157,14 @@ def test_keys_name_what_the_file_has(few, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "keys names rna, and " in said
     assert "cells.h5ad has rna, atac, adt: training reads all that a file has" in said
+
+
+def test_keys_of_an_h5mu_are_its_own_names(tmp_path):
+    (file := tmp_path / "cells.h5mu").touch()
+    keys = {"rna": {"mod": "GEX"}, "adt": {"mod": "prot"}}
+    check_config(Config(file, keys, None, {}))
+    with pytest.raises(ContractError, match="keys\\['adt'\\] is {'mod': 'hto'}; training reads"):
+        check_config(Config(file, keys | {"adt": {"mod": "hto"}}, None, {}))
 
 
 def test_counts_of_rna_may_lie_in_a_layer(few, tmp_path, capsys):

@@ -24,7 +24,7 @@ import yaml
 
 from lacuna import local, watched
 from lacuna.mock.config import Config, read_config
-from lacuna.mock.layout import OTHER_NAMES, PLACES
+from lacuna.mock.layout import PLACES, modality_of
 from lacuna.plan.runs import defaults
 from lacuna.report.svg import Panel, asset, axis
 from lacuna.setup.common import SetupError
@@ -115,7 +115,7 @@ def check_config(config: Config) -> None:
         if name == "rna" and list(where) == ["layer"] and config.file.suffix != ".h5mu":
             continue
         expected = {"mod": name} if config.file.suffix == ".h5mu" else PLACES[name]
-        if {k: OTHER_NAMES.get(v, v) if k == "mod" else v for k, v in where.items()} != expected:
+        if {k: modality_of(v) if k == "mod" else v for k, v in where.items()} != expected:
             raise ContractError(f"keys['{name}'] is {where}; training reads {expected}")
 
 

@@ -48,7 +48,7 @@ SKIP = {
     f"--skip-{name}": {"action": "store_true", "help": "take what is there already"}
     for name in ("prepare-data", "models", "evaluation")
 }
-#: What the pipeline calls them; every other parameter of it is called alike, with - for _.
+#: What the pipeline calls them; every other that there is here is called alike, with - for _.
 PIPELINE = {"--seeds": "--seed", "--datasets": "--dataset", "--outdir": "--results-dir"}
 PIPELINE |= {"--models": "--model"}  # of run-evaluation
 PIPELINE |= {f"--{option.parameter}": option.flag for option in OPTIONS}

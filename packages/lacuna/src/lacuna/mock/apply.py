@@ -12,10 +12,10 @@ from lacuna.mock.assign import assign
 from lacuna.mock.check import check_dataset, keys_there, matrix_of
 from lacuna.mock.dataset import to_anndata
 from lacuna.mock.generate import hide
-from lacuna.mock.layout import FEATURE_KEYS, OTHER_NAMES, Keys, keys_of, obs_columns
+from lacuna.mock.layout import OTHER_NAMES, Keys, keys_of, modality_of, obs_columns
 from lacuna.mock.scenarios import customise, fitted
 from lacuna_contract.errors import ContractError, suggest
-from lacuna_contract.tasks.multimodal import MODALITIES
+from lacuna_contract.tasks.multimodal import MODALITIES, UNITS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,7 +27,7 @@ def _from_mudata(data: MuData) -> tuple[dict[str, Any], list[str], dict[str, Any
     """Matrices by modality, the names of the genes, and what uns says of peaks and proteins."""
     found, features, uns = {}, {}, {}
     for word, part in data.mod.items():
-        name = OTHER_NAMES.get(word, word)
+        name = modality_of(word)
         if name not in MODALITIES:
             raise ContractError(suggest(word, [*MODALITIES, *OTHER_NAMES], "MuData modality"))
         if name in found:
@@ -39,7 +39,7 @@ def _from_mudata(data: MuData) -> tuple[dict[str, Any], list[str], dict[str, Any
             )
         rows = part.obs_names.get_indexer(data.obs_names)
         found[name], features[name] = part[rows].X, list(part.var_names)
-        if (key := FEATURE_KEYS.get(name)) is not None:
+        if (key := UNITS.get(name)) is not None:
             uns[f"{key}_names"] = features[name]
             if "gene" in part.var:
                 uns[f"{key}_gene"] = part.var["gene"].to_numpy()
@@ -57,7 +57,7 @@ def _from_anndata(
         raise ContractError(f"keys has no rna; there are: {', '.join(keys)}")
     found = {name: matrix_of(data, name, where) for name, where in keys.items()}
     uns = {}
-    for name, key in FEATURE_KEYS.items():
+    for name, key in UNITS.items():
         if name not in found:
             continue
         if hasattr(found[name], "columns"):

@@ -12,9 +12,13 @@ Keys = dict[str, dict[str, str]]
 PLACES: Keys = {name: {slot.split("/")[0]: slot.split("/")[-1]} for name, slot in SLOTS.items()}
 #: What a MuData may call a modality beside its own name.
 OTHER_NAMES = {"prot": "adt", "protein": "adt", "gex": "rna", "peaks": "atac"}
-#: What uns calls the features of a modality: uns["peak_names"], uns["adt_gene"].
-FEATURE_KEYS = {"atac": "peak", "adt": "adt"}
 UNITS = {"obs": "cell", "rna": "gene", "atac": "peak", "adt": "adt"}
+
+
+def modality_of(word: str) -> str:
+    """The modality that a MuData calls `word`, in capitals or not; the word itself where it is
+    none."""
+    return OTHER_NAMES.get(word.lower(), word.lower())
 
 
 def names(kind: str, n: int) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 from lacuna import choice, parameters, seeds, tasks
 from lacuna_contract.schema import load
 
-# -P: a file of the folder that a person is in, such as an abc.py, is no module.
-ENTRY = ["python", "-P", "-m", "lacuna_contract.harness", "main.py"]
+# With -P: a file of the folder that a person is in, such as an abc.py, is no module.
+ENTRY: list[str] = load("model")["properties"]["entry"]["default"]
 
 
 def plan_runs(

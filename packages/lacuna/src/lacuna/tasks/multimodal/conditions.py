@@ -102,12 +102,12 @@ def conditions(given: Mapping[str, Any]) -> list[Condition]:
             f"target {hidden} is for {', '.join(TARGETED)}, and the scenarios are "
             f"{', '.join(chosen)}"
         )
-    aimed = {name: {"target": hidden} for name in TARGETED if hidden}
+    aimed = TARGETED if hidden else []
     return [
         Condition(
-            "_".join([name, *aimed.get(name, {}).values(), "seed", str(seed)]),
+            f"{name}_{hidden}_seed_{seed}" if name in aimed else f"{name}_seed_{seed}",
             seed,
-            {"scenario": name, **settings, **aimed.get(name, {})},
+            {"scenario": name, **settings} | ({"target": hidden} if name in aimed else {}),
             elsewhere=ELSEWHERE[name],
             if_possible=name not in asked,
         )

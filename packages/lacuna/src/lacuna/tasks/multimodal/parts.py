@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from lacuna.counts import Frame
-from lacuna.mock.layout import OTHER_NAMES
+from lacuna.mock.layout import OTHER_NAMES, modality_of
 from lacuna.sources import check_unique
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import Matrix, node, read_column, read_strings
@@ -74,7 +74,7 @@ def read_parts(file: h5py.File, cells: list[str], layer: str | None = None) -> d
 
 def _mudata(file: h5py.File, cells: list[str], layer: str | None) -> dict[str, Part]:
     at = {name: i for i, name in enumerate(cells)}
-    modalities = {word: OTHER_NAMES.get(word.lower(), word.lower()) for word in file["mod"]}
+    modalities = {word: modality_of(word) for word in file["mod"]}
     if strange := [word for word, modality in modalities.items() if modality not in MODALITIES]:
         known = suggest(strange[0], [*MODALITIES, *OTHER_NAMES], "modality")
         more = f" ({', '.join(strange[1:])} neither)" if strange[1:] else ""

@@ -43,11 +43,11 @@ def figures(series: Sequence[Series]) -> list[Figure]:
 def _masks(shown: Mapping[Key, Sequence[Series]]) -> Figure | None:
     panels, twice = [], False
     for (dataset, setting), series in shown.items():
-        twins = max((s.details.get("twins", 0) for s in series), default=0)
-        twice = twice or twins > 0
-        rows = next((s.details["cohorts"] for s in series if s.details.get("cohorts")), [])
-        if not rows:
+        found = next((s.details for s in series if s.details.get("cohorts")), None)
+        if found is None:
             continue
+        rows, twins = found["cohorts"], found.get("twins", 0)
+        twice = twice or twins > 0
         total = sum(row["cells"] for row in rows)
         names = tuple((2.5 - i, name) for i, (name, _, _) in enumerate(MODALITIES))
         panel = Panel(
