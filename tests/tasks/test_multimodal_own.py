@@ -299,7 +299,7 @@ def flags_with_a_gap(adata):
         (lambda a: a.obs.__setitem__("has_adt", 2), "obs['has_adt'] holds int64, such as '2'"),
         (flags_with_a_gap, "obs['has_adt'] is missing in 1 of 120 cells (the first is 'ACGT-1')"),
         (empty_a_cell, "rna is taken to be observed, but is all zero"),
-        (lambda a: a.uns.update(adt_names=np.array(["x", "y"])), "2 names, but there are 5"),
+        (lambda a: a.uns.update(adt_names=np.array(["x", "y"])), "2 names for 5 columns"),
         (lambda a: a.uns.__delitem__("adt_names"), "uns lacks 'adt_names'"),
         (adt_value(-1), "adt holds -1.0 at cell 'ACGT-2', protein 'adt_3', the first of 1 among"),
         (adt_value(np.nan), "adt holds nan at cell 'ACGT-2', protein 'adt_3'"),

@@ -20,7 +20,7 @@ from lacuna.tasks.multimodal.parts import CHUNK, Part, read_parts
 from lacuna_contract.descriptor import check_h5ad
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import H5adWriter, open_h5ad, read_column
-from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
+from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS, UNITS
 
 MOSAIC = "data/quickstart_pbmc_mosaic.h5mu"
 #: Columns of a dataset sheet for which these files have no use.
@@ -233,7 +233,7 @@ def _write_columns(
     for modality in MODALITIES:
         has = parts[modality].row >= 0 if modality in parts else np.zeros(n, dtype=bool)
         out.column("obs", f"has_{modality}", has)
-    for modality, key in (("atac", "peak"), ("adt", "adt")):
+    for modality, key in UNITS.items():
         if modality in parts:
             out.array(f"uns/{key}_names", parts[modality].features)
             if "/".join(parts[modality].genes) in file:

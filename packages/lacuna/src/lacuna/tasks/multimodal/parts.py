@@ -12,7 +12,7 @@ from lacuna.mock.layout import OTHER_NAMES, modality_of
 from lacuna.sources import check_unique
 from lacuna_contract.errors import ContractError, suggest
 from lacuna_contract.h5ad import Matrix, node, read_column, read_strings
-from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS
+from lacuna_contract.tasks.multimodal import MODALITIES, SLOTS, UNITS, feature_names
 
 CHUNK = 2_000
 
@@ -140,12 +140,15 @@ def _anndata(file: h5py.File, cells: list[str], layer: str | None) -> dict[str, 
     matrices = {
         m: _matrix(file, slot, m) for m, slot in slots.items() if m == "rna" or slot in file
     }
-    for modality, key in (("atac", "peak"), ("adt", "adt")):
-        if modality in matrices:
-            names[modality] = _feature_names(file, key, matrices[modality].shape[1])
+    if "adt" in matrices and "uns/adt_names" not in file:
+        width = matrices["adt"].shape[1]
+        raise ContractError(
+            f"{file.filename}: uns lacks 'adt_names'; expected the names of {width} proteins"
+        )
+    names |= {m: feature_names(file, m) for m in matrices if m != "rna"}
     for modality, has in _observed(file, list(names), len(cells)).items():
         row = np.where(has, np.arange(len(cells)), -1)
-        genes = ("uns", "peak_gene" if modality == "atac" else f"{modality}_gene")
+        genes = ("uns", f"{UNITS.get(modality, modality)}_gene")
         folder, _, key = slots[modality].partition("/")
         slot = f"{folder}['{key}']" if key else folder
         part = Part(slot, matrices[modality], row, names[modality], genes)
@@ -182,22 +185,6 @@ def _flag(file: h5py.File, name: str) -> np.ndarray:
             f"'{values[int(strange.argmax())]}'; expected true and false, or 0 and 1 as integers"
         )
     return values.astype(bool)
-
-
-def _feature_names(file: h5py.File, key: str, width: int) -> list[str]:
-    if f"uns/{key}_names" not in file:
-        if key == "adt":
-            raise ContractError(
-                f"{file.filename}: uns lacks 'adt_names'; expected the names of {width} proteins"
-            )
-        return [f"{key}_{i}" for i in range(width)]
-    found = read_strings(file[f"uns/{key}_names"])
-    if len(found) != width:
-        raise ContractError(
-            f"{file.filename}: uns['{key}_names'] has {len(found)} names, but there are {width} "
-            "columns"
-        )
-    return found
 
 
 def _check_absent(file: h5py.File, modality: str, part: Part, cells: list[str]) -> None:
